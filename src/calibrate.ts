@@ -1,0 +1,104 @@
+import { basename, dirname } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { TABLE_SCHEMA, type CalibrationTable, type NonFinite } from './calibration/calibration-table.js';
+import { collectTask } from './calibration/collect.js';
+import { writeTable } from './calibration/table-file.js';
+import type { DataSpec } from './data/data-spec.js';
+import { readModel } from './onnx/read-model.js';
+import { prepareModel, type PreparedModel } from './prepare-model.js';
+import type { Warning } from './progress.js';
+import { selectNodes, valuesToObserve } from './quantization/select.js';
+import type { RuntimeHost } from './runtime/host.js';
+import { runtimeVersion } from './runtime/machine.js';
+import { stageModel } from './runtime/staged-model.js';
+import { requireDataSpec, sha256OfFile, withHost, type DataOptions, type VerbOptions } from './verb-options.js';
+import { qdqVersion } from './version.js';
+
+/** Options of `calibrate`. */
+export interface CalibrateOptions extends VerbOptions, DataOptions {
+  /** Path of the float model. */
+  readonly model: string;
+  /** Path of the table to write; nothing is written where absent. */
+  readonly output?: string | undefined;
+  /** Count every element of every activation; by default that is done for up to 64 samples. */
+  readonly exact?: boolean | undefined;
+}
+
+/** What `calibrate` returns, and prints with --json. */
+export interface CalibrateResult {
+  readonly schema: 'qdq.calibrate/1';
+  readonly model: { readonly path: string; readonly sha256: string };
+  readonly samples: number;
+  readonly tensors: number;
+  /** Whether large activations were counted on a grid instead of element by element. */
+  readonly sampled: boolean;
+  /** Values that were NaN or infinite, with the samples they came from. */
+  readonly nonFinite: readonly NonFinite[];
+  readonly durationMs: number;
+  /** Time inside the runtime. */
+  readonly inferenceMs: number;
+  readonly peakRssBytes: number;
+  readonly output: string | null;
+  readonly warnings: readonly Warning[];
+}
+
+/**
+ * Runs a float model on samples and records the ranges of the values that a plan could quantize.
+ *
+ * @example
+ * await calibrate({ model: 'model.onnx', data: ['calibration/'], output: 'model.ranges.json' });
+ */
+export async function calibrate(options: CalibrateOptions): Promise<CalibrateResult> {
+  const start = performance.now();
+  const data = requireDataSpec(options);
+  const model = await readModel(options.model);
+  const sha256 = await sha256OfFile(options.model);
+  return withHost(options, async (host, warnings) => {
+    const prepared = await prepareModel(host, model, dirname(options.model));
+    const { table, inferenceMs, peakRssBytes } = await collectTable(host, options, prepared, sha256, data, []);
+    if (options.output) await writeTable(options.output, table);
+    return {
+      schema: 'qdq.calibrate/1',
+      model: { path: options.model, sha256 },
+      samples: table.samples.length,
+      tensors: Object.keys(table.tensors).length,
+      sampled: table.sampled,
+      nonFinite: table.nonFinite,
+      durationMs: performance.now() - start,
+      inferenceMs,
+      peakRssBytes,
+      output: options.output ?? null,
+      warnings,
+    };
+  });
+}
+
+/** Calibrates a prepared model on the samples of `data` whose names are not excluded. */
+export async function collectTable(
+  host: RuntimeHost,
+  options: Pick<CalibrateOptions, 'model' | 'exact' | 'threads'>,
+  prepared: PreparedModel,
+  sha256: string,
+  data: DataSpec,
+  exclude: readonly string[],
+): Promise<{ table: CalibrationTable; inferenceMs: number; peakRssBytes: number }> {
+  const selection = selectNodes(prepared.model.graph, prepared.types, { opset: prepared.model.opsets.get('') ?? 1 });
+  const staged = await stageModel(host, prepared.model, 'prepared.onnx', dirname(options.model));
+  const { durationMs: _, inferenceMs, peakRssBytes, ...observations } = await host.run(collectTask, {
+    modelPath: staged.path,
+    externalDataFolder: staged.externalDataFolder,
+    names: valuesToObserve(selection),
+    data,
+    exclude,
+    exact: options.exact ?? 'auto',
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+  });
+  const table: CalibrationTable = {
+    schema: TABLE_SCHEMA,
+    version: qdqVersion(),
+    runtime: runtimeVersion(),
+    model: { name: basename(options.model), sha256 },
+    ...observations,
+  };
+  return { table, inferenceMs, peakRssBytes };
+}

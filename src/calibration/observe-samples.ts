@@ -1,0 +1,74 @@
+import { availableParallelism } from 'node:os';
+import { performance } from 'node:perf_hooks';
+import type { Sample } from '../data/sample.js';
+import { QdqError } from '../errors.js';
+import { mergeTensors, type Observations } from './calibration-table.js';
+import { planReduced, planWhole, type PlanOptions } from './run-plan.js';
+import { inThisThread, type Records, type RunSamples, type SampleListener } from './run-samples.js';
+import { WorkerPool } from './worker-pool.js';
+
+/** What to run, on what, and how. */
+export interface ObserveOptions extends PlanOptions {
+  readonly samples: AsyncIterable<Sample>;
+  /** Number of samples. */
+  readonly total: number;
+  /** Whether large activations are counted whole. */
+  readonly exact: boolean;
+  /** Threads in all; one for each core, where absent. */
+  readonly threads?: number;
+  /** Worker threads; chosen where absent. */
+  readonly workers?: number;
+}
+
+/** Up to this many samples, one session with all threads is done before several are open. */
+const FEW_SAMPLES = 16;
+/** More sessions than this take memory without being faster than several threads in each. */
+const MAX_SESSIONS = 4;
+/** What starting worker threads takes beside opening their sessions. */
+const WORKER_START_MS = 100;
+
+/**
+ * Runs the samples and returns what was observed of each value. The first sample is run in this thread and shows types, dimensions
+ * and times; then the samples are run here or in worker threads. All sessions have the same number of threads, so that the
+ * records do not depend on where a sample was run.
+ */
+export async function observeSamples(options: ObserveOptions, listener: SampleListener): Promise<Observations['tensors']> {
+  const { samples, total, exact } = options;
+  const threads = options.threads ?? availableParallelism();
+  const sessions = total <= FEW_SAMPLES ? 1 : Math.min(threads, MAX_SESSIONS);
+  const iterator = samples[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  if (first.done) throw new QdqError('data-empty', 'no sample is left to calibrate with', 'Give more samples.');
+
+  let plan = await planWhole(options, Math.max(1, Math.floor(threads / sessions)));
+  const probe = inThisThread(plan, exact ? listener : () => undefined);
+  const openMs = await timed(() => probe.open());
+  const sampleMs = await timed(() => probe.add(first.value));
+  const savedMs = (total - 1) * sampleMs * (1 - 1 / sessions);
+  const workers = options.workers ?? (savedMs > openMs + WORKER_START_MS ? sessions : 0);
+
+  const records: Records[] = [];
+  let run: RunSamples = probe;
+  if (!exact || workers > 0) {
+    const seen = await probe.finish();
+    if (exact) records.push(...seen);
+    else plan = await planReduced(options, plan, seen[0]!, first.value.inputs);
+    run = workers > 0 ? new WorkerPool(plan, workers, listener) : inThisThread(plan, listener);
+  }
+  try {
+    // The first sample only showed what large values there are; now it counts as the others do.
+    if (!exact) await run.add(first.value);
+    for await (const sample of { [Symbol.asyncIterator]: () => iterator }) if (!(await run.add(sample))) break;
+  } catch (error) {
+    await run.finish();
+    throw error;
+  }
+  records.push(...(await run.finish()));
+  return records.reduce(mergeTensors, {});
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
+}

@@ -1,0 +1,141 @@
+import type { InputTensors } from '../data/sample.js';
+import { QdqError } from '../errors.js';
+import { Session } from '../runtime/session.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { NonFinite } from './calibration-table.js';
+import { splitJoined, takeGrid } from './grids.js';
+import type { Scan } from './scan.js';
+import type { SampledTap } from './sampled-tap.js';
+import { floatsOf, TensorObserver } from './tensor-observer.js';
+import type { TensorRecord } from './tensor-record.js';
+
+/** A model as a session takes it, and the folder of its side files where it is given as bytes. Plain data. */
+export interface ModelSource {
+  readonly model: string | Uint8Array;
+  readonly externalDataFolder?: string;
+}
+
+/** What a runner does with each sample. Plain data. */
+export interface RunPlan {
+  /** The model that hands out every observed value whole; absent where only inputs are observed. */
+  readonly whole?: ModelSource;
+  /** The model that reduces large values, for samples whose inputs have the dimensions that it was made for. */
+  readonly sampled?: Pick<SampledTap, 'joined' | 'steps'> & { readonly source: ModelSource; readonly inputDims: string };
+  /** Observed values that are inputs of the model. */
+  readonly fed: readonly string[];
+  /** Threads of a session. */
+  readonly threads: number;
+}
+
+/** What one sample gave beside the observations. */
+export interface SampleOutcome {
+  readonly nonFinite: readonly NonFinite[];
+  /** Time in the runtime. */
+  readonly inferenceMs: number;
+}
+
+/** Runs samples one after another and observes them. What it observes depends on the samples only, not on their order. */
+export class SampleRunner {
+  readonly #plan: RunPlan;
+  readonly #observers = new Map<string, TensorObserver>();
+  #whole: Promise<Session> | undefined;
+  #sampled: Promise<Session> | undefined;
+
+  constructor(plan: RunPlan) {
+    this.#plan = plan;
+  }
+
+  /** Opens the session that most samples will need. */
+  async open(): Promise<void> {
+    await (this.#plan.sampled ? this.#sampledSession() : this.#wholeSession());
+  }
+
+  /** Runs a sample. Throws the runtime's QdqError with the sample's name. */
+  async run(name: string, inputs: InputTensors): Promise<SampleOutcome> {
+    const nonFinite: NonFinite[] = [];
+    const report = (tensor: string, { nan, inf }: Scan) => {
+      if (nan + inf > 0) nonFinite.push({ tensor, sample: name, nan, inf });
+    };
+    const inferenceMs = (await this.#runSampled(inputs, report)) ?? (await this.#runWhole(name, inputs, report));
+    for (const value of this.#plan.fed) report(value, this.#observe(value, inputs.get(value)!));
+    return { nonFinite, inferenceMs };
+  }
+
+  /** What was seen so far, by value. */
+  records(): Record<string, TensorRecord> {
+    return Object.fromEntries([...this.#observers].map(([name, observer]) => [name, observer.record()]));
+  }
+
+  async close(): Promise<void> {
+    await (await this.#whole)?.release();
+    await (await this.#sampled)?.release();
+  }
+
+  async #wholeSession(): Promise<Session | undefined> {
+    const { whole, threads } = this.#plan;
+    return whole && (this.#whole ??= openSource(whole, threads));
+  }
+
+  #sampledSession(): Promise<Session> {
+    return (this.#sampled ??= openSource(this.#plan.sampled!.source, this.#plan.threads));
+  }
+
+  /** Undefined where the sample cannot be run with large values reduced. */
+  async #runSampled(inputs: InputTensors, report: (tensor: string, scan: Scan) => void): Promise<number | undefined> {
+    const { sampled } = this.#plan;
+    if (sampled?.inputDims !== dimsText(inputs)) return undefined;
+    const session = await this.#sampledSession();
+    try {
+      return await session.runAndVisit(inputs, (name, tensor) => {
+        const parts = sampled.joined.get(name);
+        if (!parts) return report(name, this.#observe(name, tensor));
+        for (const [value, { dims, elements }] of splitJoined(parts, floatsOf(tensor), sampled.steps)) {
+          report(value, this.#observer(value, { dtype: 'float32', dims }).addSampled(dims, elements));
+        }
+      });
+    } catch (error) {
+      // Dimensions that follow from the data can differ although those of the inputs do not.
+      if (error instanceof QdqError && error.code === 'runtime-rejected') return undefined;
+      throw error;
+    }
+  }
+
+  async #runWhole(sample: string, inputs: InputTensors, report: (tensor: string, scan: Scan) => void): Promise<number> {
+    const session = await this.#wholeSession();
+    if (!session) return 0;
+    try {
+      return await session.runAndVisit(inputs, (name, tensor) => report(name, this.#observeWhole(name, tensor)));
+    } catch (error) {
+      if (!(error instanceof QdqError)) throw error;
+      throw new QdqError(error.code, `sample ${sample}: ${error.message}`, error.hint, { cause: error });
+    }
+  }
+
+  /** Takes a whole value; where other samples are reduced, the same grid of it, so that every sample weighs the same. */
+  #observeWhole(name: string, tensor: Tensor): Scan {
+    const step = this.#plan.sampled?.steps.get(name);
+    if (!step || tensor.dims.length !== 4) return this.#observe(name, tensor);
+    const values = floatsOf(tensor);
+    const grid = takeGrid(values, tensor.dims, step);
+    return this.#observer(name, tensor).addSampled(tensor.dims, { grid: [grid], maxima: [values], negatedMinima: [] });
+  }
+
+  #observe(name: string, tensor: Tensor): Scan {
+    return this.#observer(name, tensor).add(tensor);
+  }
+
+  #observer(name: string, tensor: Pick<Tensor, 'dtype' | 'dims'>): TensorObserver {
+    let observer = this.#observers.get(name);
+    if (!observer) this.#observers.set(name, (observer = new TensorObserver(tensor)));
+    return observer;
+  }
+}
+
+/** The dimensions of a sample's inputs as text. */
+export function dimsText(inputs: InputTensors): string {
+  return JSON.stringify([...inputs].map(([name, { dims }]) => [name, dims]).sort(([a], [b]) => (a! < b! ? -1 : 1)));
+}
+
+async function openSource({ model, externalDataFolder }: ModelSource, threads: number): Promise<Session> {
+  return Session.open(model, { threads, ...(externalDataFolder === undefined ? {} : { externalDataFolder }) });
+}

@@ -1,0 +1,99 @@
+import { Worker } from 'node:worker_threads';
+import type { Sample } from '../data/sample.js';
+import { QdqError, type ErrorCode } from '../errors.js';
+import type { TableSample } from './calibration-table.js';
+import type { SampleMessage, WorkerMessage } from './collect-worker.js';
+import type { Records, RunSamples, SampleListener } from './run-samples.js';
+import type { RunPlan } from './sample-runner.js';
+
+/** Samples that wait at each worker, so that it need not wait for them. */
+const QUEUE_LENGTH = 2;
+
+/** Runs samples in worker threads, each with sessions of its own. */
+export class WorkerPool implements RunSamples {
+  readonly #workers: Worker[];
+  readonly #waiting = new Map<Worker, number>();
+  readonly #samples: TableSample[] = [];
+  readonly #records: Records[] = [];
+  readonly #listener: SampleListener;
+  #failure: { readonly index: number; readonly error: unknown } | undefined;
+  #wake: () => void = () => undefined;
+
+  constructor(plan: RunPlan, size: number, listener: SampleListener) {
+    this.#listener = listener;
+    this.#workers = Array.from({ length: size }, () => this.#start(plan));
+  }
+
+  /** Hands a sample to a worker, when one has room. */
+  async add(sample: Sample): Promise<boolean> {
+    await this.#until(() => this.#failure !== undefined || this.#idlest() !== undefined);
+    const worker = this.#idlest();
+    if (this.#failure || !worker) return false;
+    const tensors = [...sample.inputs].map(([name, { dtype, dims, storage, strings }]) => ({
+      name,
+      dtype,
+      dims,
+      // A copy of its own: the bytes may be a view of something larger, and are handed over.
+      bytes: storage.read().slice(),
+      ...(strings === undefined ? {} : { strings }),
+    }));
+    this.#waiting.set(worker, this.#waiting.get(worker)! + 1);
+    const message: SampleMessage = { index: this.#samples.length, name: sample.name, tensors };
+    this.#samples.push({ name: sample.name, sha256: sample.digest });
+    worker.postMessage(message, tensors.map(({ bytes }) => bytes.buffer as ArrayBuffer));
+    return true;
+  }
+
+  /**
+   * Lets the workers end and returns what each observed. Where several samples failed, the first in order is thrown, so that the
+   * error does not depend on timing. Workers are never ended inside a run, which would abort the process.
+   */
+  async finish(): Promise<Records[]> {
+    for (const worker of this.#workers) worker.postMessage('finish');
+    await this.#until(() => this.#workers.every((worker) => !this.#waiting.has(worker)));
+    if (this.#failure) throw this.#failure.error;
+    return this.#records;
+  }
+
+  #start(plan: RunPlan): Worker {
+    const worker = new Worker(new URL('./collect-worker.js', import.meta.url), { workerData: plan });
+    this.#waiting.set(worker, 0);
+    worker.on('message', (message: WorkerMessage) => this.#receive(worker, message));
+    worker.on('error', (error) => this.#fail(Infinity, error));
+    worker.on('exit', () => {
+      this.#waiting.delete(worker);
+      this.#wake();
+    });
+    return worker;
+  }
+
+  #receive(worker: Worker, message: WorkerMessage): void {
+    if (message.kind === 'records') this.#records.push(message.records);
+    else this.#waiting.set(worker, this.#waiting.get(worker)! - 1);
+    if (message.kind === 'outcome') this.#listener(this.#samples[message.index]!, message.outcome);
+    if (message.kind === 'failure') {
+      const { code, text, hint } = message;
+      this.#fail(message.index, new QdqError(code as ErrorCode, text, hint));
+    }
+    this.#wake();
+  }
+
+  #fail(index: number, error: unknown): void {
+    if (!this.#failure || index < this.#failure.index) this.#failure = { index, error };
+    this.#wake();
+  }
+
+  /** The worker with the fewest samples waiting, if any has room. */
+  #idlest(): Worker | undefined {
+    let found: Worker | undefined;
+    let least = QUEUE_LENGTH;
+    for (const [worker, waiting] of this.#waiting) {
+      if (waiting < least) [found, least] = [worker, waiting];
+    }
+    return found;
+  }
+
+  async #until(condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise<void>((resolve) => (this.#wake = resolve));
+  }
+}

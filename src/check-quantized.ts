@@ -1,0 +1,76 @@
+import type { DataSpec } from './data/data-spec.js';
+import { judgeTask } from './evaluation/judge.js';
+import { timeTask } from './evaluation/time.js';
+import { medianRatioInterval, type MedianInterval } from './metrics/statistics.js';
+import { modelSize, readModel } from './onnx/read-model.js';
+import type { SamplePartition } from './partition-samples.js';
+import type { RuntimeHost } from './runtime/host.js';
+import { stagedFile } from './runtime/staged-model.js';
+import type { VerbOptions } from './verb-options.js';
+
+/** Samples that are judged at most: enough for a figure, few enough to end soon. `compare` takes all. */
+const MAX_CHECK_SAMPLES = 32;
+const TIMED_RUNS = 30;
+const WARMUP_RUNS = 3;
+const TIME_BUDGET_MS = 4_000;
+
+/** What the quantized model costs and wins against the float one, measured. */
+export interface QuantizeCheck {
+  readonly samples: number;
+  /** Whether the samples gave neither ranges nor the choice of method. */
+  readonly heldOut: boolean;
+  /** Signal to quantization noise of each output; null where it is undefined. */
+  readonly sqnrDb: Readonly<Record<string, number | null>>;
+  /** The same with Q/DQ simulated in float: what a machine gets whose kernels add products exactly. */
+  readonly simulatedSqnrDb: Readonly<Record<string, number | null>>;
+  /** Share of positions with the same argmax, by output; null for ranks below 2. */
+  readonly agreement: Readonly<Record<string, number | null>>;
+  /** Outputs that became useless. */
+  readonly collapsed: readonly string[];
+  /** Time of the float model over that of the quantized one. */
+  readonly speedup: MedianInterval | null;
+  /** Threads that it was timed with; 0: one for each core. */
+  readonly threads: number;
+  /** Pairs of runs that were timed. */
+  readonly runs: number;
+  readonly sizeRatio: number;
+}
+
+/** Measures error, speed and size of what was written, on held-out samples where there are any. */
+export async function checkQuantized(
+  host: RuntimeHost,
+  options: VerbOptions,
+  paths: { readonly baseline: string; readonly candidate: string },
+  data: DataSpec,
+  samples: SamplePartition,
+): Promise<QuantizeCheck> {
+  const heldOut = samples.heldOut.length > 0;
+  const only = (heldOut ? samples.heldOut : samples.all).slice(0, MAX_CHECK_SAMPLES);
+  const threads = options.threads ?? 0;
+  const baseline = stagedFile(paths.baseline);
+  const candidate = stagedFile(paths.candidate);
+  const judged = await host.run(judgeTask, { baseline, candidates: [{ model: candidate }, { model: candidate, simulate: true }], data, only, threads });
+  const [baselineMs, candidateMs] = await host.run(timeTask, {
+    models: [baseline, candidate],
+    data,
+    only,
+    runs: TIMED_RUNS,
+    warmup: WARMUP_RUNS,
+    threads,
+    budgetMs: TIME_BUDGET_MS,
+  });
+  const outputs = judged.candidates[0]!.outputs;
+  const size = async (path: string) => modelSize(path, await readModel(path));
+  return {
+    samples: judged.samples,
+    heldOut,
+    sqnrDb: Object.fromEntries(outputs.map(({ name, sqnrDb }) => [name, sqnrDb])),
+    simulatedSqnrDb: Object.fromEntries(judged.candidates[1]!.outputs.map(({ name, sqnrDb }) => [name, sqnrDb])),
+    agreement: Object.fromEntries(outputs.map(({ name, agreement }) => [name, agreement])),
+    collapsed: outputs.filter(({ collapsed }) => collapsed).map(({ name }) => name),
+    speedup: medianRatioInterval(baselineMs!, candidateMs!),
+    threads,
+    runs: baselineMs!.length,
+    sizeRatio: (await size(paths.candidate)) / (await size(paths.baseline)),
+  };
+}

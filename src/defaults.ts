@@ -1,0 +1,17 @@
+import { RANGE_DEFAULTS, type RangeMethod } from './calibration/choose-range.js';
+import { DEFAULT_TARGET } from './quantization/target.js';
+
+/** Ways into integers that `quantize` has. */
+export const QUANTIZE_MODES = ['auto', 'static'] as const;
+export type QuantizeMode = (typeof QUANTIZE_MODES)[number];
+
+/** Defaults of `quantize`. Apart from the verb, so that showing them loads no runtime. */
+export const QUANTIZE_DEFAULTS = {
+  mode: 'auto' as QuantizeMode,
+  method: 'auto' as 'auto' | RangeMethod,
+  percentile: RANGE_DEFAULTS.percentile,
+  target: DEFAULT_TARGET,
+} as const;
+
+/** Defaults of `compare` and `run`. */
+export const TIMING_DEFAULTS = { runs: 50, warmup: 5 } as const;

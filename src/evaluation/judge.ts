@@ -1,0 +1,113 @@
+import { openData } from '../data/open-data.js';
+import type { DataSpec } from '../data/data-spec.js';
+import { labelOf, labelsFromFolders, readLabels, type Labels } from '../data/labels.js';
+import { modelInputs } from '../data/model-inputs.js';
+import { QdqError } from '../errors.js';
+import { builtInMetric } from '../metrics/task-metrics.js';
+import { loadMetric } from '../metrics/load-metric.js';
+import { OutputErrorAccumulator, type OutputError } from '../metrics/output-error.js';
+import type { MetricDefinition, MetricResult, TaskMetric } from '../metrics/task-metrics.js';
+import type { Session } from '../runtime/session.js';
+import { openStaged, readStaged, type StagedModel } from '../runtime/staged-model.js';
+import { defineTask, type TaskContext } from '../runtime/task.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+/** A model that is compared with a baseline. */
+export interface Judged {
+  readonly model: StagedModel;
+  /** Runs its Q/DQ as written, in float, so that the result does not depend on this machine's kernels. */
+  readonly simulate?: boolean;
+}
+
+/** What to judge on which data. Plain data. */
+export interface JudgeArguments {
+  readonly baseline: StagedModel;
+  readonly candidates: readonly Judged[];
+  readonly data: DataSpec;
+  /** Samples to use, by name; all where absent. */
+  readonly only?: readonly string[];
+  /** Path of a labels file; the folder names of images serve where it is absent. */
+  readonly labels?: string;
+  /** Task metric, built in or a module; needs labels. */
+  readonly metric?: string;
+  readonly threads?: number;
+}
+
+/** How one candidate compares with the baseline. */
+export interface Judgement {
+  readonly outputs: readonly OutputError[];
+  readonly metric: MetricResult | null;
+}
+
+/** Judgements of all candidates over the same samples. */
+export interface JudgeResult {
+  readonly samples: number;
+  readonly baselineMetric: MetricResult | null;
+  readonly higherIsBetter: boolean;
+  readonly candidates: readonly Judgement[];
+}
+
+/** Runs a baseline and candidates on the same samples and sums up how far their outputs are apart. */
+export const judgeTask = defineTask(import.meta.url, 'judgeTask', judge);
+
+async function judge(args: JudgeArguments, context: TaskContext): Promise<JudgeResult> {
+  const { graph } = await readStaged(args.baseline);
+  const all = await openData(args.data, modelInputs(graph));
+  const only = args.only && new Set(args.only);
+  const data = only ? all.filter((name) => only.has(name)) : all;
+  for (const warning of data.warnings) context.warn(warning);
+  const names = await data.names();
+  const task = await labeledTask(args, names);
+  const threads = args.threads ?? 0;
+  const baseline = await openStaged(args.baseline, { threads });
+  const judged = [];
+  for (const { model, simulate } of args.candidates) {
+    const session = await openStaged(model, { threads, simulateQdq: simulate ?? false });
+    judged.push({ session, errors: new Map<string, OutputErrorAccumulator>(), metric: task?.definition.create() });
+  }
+  const baselineMetric = task?.definition.create();
+  let samples = 0;
+  for await (const sample of data) {
+    const expected = await baseline.run(sample.inputs);
+    const label = task && labelOf(task.labels, sample.name);
+    addToMetric(baselineMetric, expected, label, sample.name);
+    for (const { session, errors, metric } of judged) {
+      const received = await session.run(sample.inputs);
+      for (const [name, tensor] of expected) addError(errors, name, tensor, received.get(name));
+      addToMetric(metric, received, label, sample.name);
+    }
+    context.progress({ stage: 'judging', done: ++samples, total: names.length, unit: 'samples' });
+  }
+  await Promise.all([baseline, ...judged.map((candidate) => candidate.session)].map((session: Session) => session.release()));
+  return {
+    samples,
+    baselineMetric: baselineMetric?.result() ?? null,
+    higherIsBetter: task?.definition.higherIsBetter ?? true,
+    candidates: judged.map(({ errors, metric }) => ({ outputs: [...errors.values()].map((error) => error.result()), metric: metric?.result() ?? null })),
+  };
+}
+
+function addError(errors: Map<string, OutputErrorAccumulator>, name: string, expected: Tensor, received: Tensor | undefined): void {
+  if (!received) throw new QdqError('model-invalid', `the candidate has no output "${name}" as the baseline has`, 'Compare models with the same outputs.');
+  let error = errors.get(name);
+  if (!error) errors.set(name, (error = new OutputErrorAccumulator(name)));
+  error.add(expected, received);
+}
+
+function addToMetric(metric: TaskMetric | undefined, outputs: ReadonlyMap<string, Tensor>, label: number | undefined, sample: string): void {
+  if (metric && label !== undefined) metric.add(Object.fromEntries(outputs), label, sample);
+}
+
+/** Labels and metric where either was asked for, or the samples lie in folders of classes. */
+async function labeledTask(args: JudgeArguments, names: readonly string[]): Promise<{ labels: Labels; definition: MetricDefinition } | undefined> {
+  const labels = args.labels ? await readLabels(args.labels) : labelsFromFolders(names);
+  if (!labels) {
+    if (args.metric) throw new QdqError('usage', `--metric ${args.metric} needs labels`, 'Give them with --labels FILE, or put images into one folder a class.');
+    return undefined;
+  }
+  const labeled = names.filter((name) => labelOf(labels, name) !== undefined).length;
+  if (labeled === 0) {
+    throw new QdqError('data-invalid', `${args.labels ?? 'the folders'}: no label fits any of the ${names.length} samples`, `Labels are keyed by file name, for example "${names[0]}".`);
+  }
+  return { labels, definition: args.metric ? await loadMetric(args.metric) : builtInMetric('top1') };
+}

@@ -1,0 +1,54 @@
+import { performance } from 'node:perf_hooks';
+import { openData } from '../data/open-data.js';
+import type { DataSpec } from '../data/data-spec.js';
+import { modelInputs } from '../data/model-inputs.js';
+import { toFeeds } from '../runtime/session.js';
+import { openStaged, readStaged, type StagedModel } from '../runtime/staged-model.js';
+import { defineTask, type TaskContext } from '../runtime/task.js';
+
+/** Samples that runs take turns on. */
+const MAX_SAMPLES = 8;
+
+/** What to time. Plain data. */
+export interface TimeArguments {
+  /** Models that take turns: first, second, …, first, second, … */
+  readonly models: readonly StagedModel[];
+  readonly data: DataSpec;
+  /** Samples to use, by name; all where absent. */
+  readonly only?: readonly string[];
+  /** Timed runs of each model. */
+  readonly runs: number;
+  /** Runs of each model before those. */
+  readonly warmup: number;
+  readonly threads: number;
+  /** Stops early after this long, with no fewer than a fifth of the runs. */
+  readonly budgetMs?: number;
+}
+
+/** Times of each model in milliseconds, run by run; the i-th of all models were taken one after another on the same sample. */
+export const timeTask = defineTask(import.meta.url, 'timeTask', async (args: TimeArguments, context: TaskContext): Promise<number[][]> => {
+  const { graph } = await readStaged(args.models[0]!);
+  const all = await openData(args.data, modelInputs(graph));
+  const only = args.only && new Set(args.only);
+  const feeds = [];
+  for await (const sample of all.filter((name, i) => (only ? only.has(name) : i < MAX_SAMPLES))) {
+    feeds.push(toFeeds(sample.inputs));
+    if (feeds.length === MAX_SAMPLES) break;
+  }
+  const sessions = [];
+  for (const model of args.models) sessions.push(await openStaged(model, { threads: args.threads }));
+  const times = sessions.map((): number[] => []);
+  const end = performance.now() + (args.budgetMs ?? Infinity);
+  for (let run = -args.warmup; run < args.runs; run++) {
+    const feed = feeds[(run + args.warmup) % feeds.length]!;
+    for (const [i, session] of sessions.entries()) {
+      const start = performance.now();
+      await session.runRaw(feed);
+      if (run >= 0) times[i]!.push(performance.now() - start);
+    }
+    if (run >= 0) context.progress({ stage: 'timing', done: run + 1, total: args.runs, unit: 'runs' });
+    if (run >= args.runs / 5 && performance.now() > end) break;
+  }
+  await Promise.all(sessions.map((session) => session.release()));
+  return times;
+});

@@ -1,0 +1,12 @@
+export { calibrate, type CalibrateOptions, type CalibrateResult } from './calibrate.js';
+export { compare, type CompareOptions, type CompareResult, type Comparison } from './compare.js';
+export { inspect, type InspectOptions, type InspectResult } from './inspect.js';
+export { quantize, type QuantizeOptions, type QuantizeResult } from './quantize.js';
+export { run, type RunOptions, type RunResult } from './run.js';
+export { readModel } from './onnx/read-model.js';
+export { writeModel, type WriteOptions, type WrittenModel } from './onnx/write-model.js';
+export { QdqError, type ErrorCode } from './errors.js';
+export type { Graph, Model, Node } from './graph/model.js';
+export type { Tensor } from './tensor/tensor.js';
+export type { ProgressEvent, Warning } from './progress.js';
+export type { IntegerNode, IntegerReport } from './runtime/integer-report.js';

@@ -1,0 +1,149 @@
+import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { QdqError, messageOf } from '../errors.js';
+
+const liveFiles = new Set<string>();
+
+/**
+ * A file that appears complete or not at all: bytes go to a temporary file in the same folder, and `commit` puts it in place.
+ * Every method throws QdqError('file-unwritable') where the system refuses.
+ */
+export class AtomicFile {
+  readonly path: string;
+  readonly #target: string;
+  readonly #temporary: string;
+  readonly #handle: FileHandle;
+  readonly #sizeBytes: number | undefined;
+  #isOpen = true;
+
+  private constructor(path: string, target: string, temporary: string, handle: FileHandle, sizeBytes: number | undefined) {
+    this.path = path;
+    this.#target = target;
+    this.#temporary = temporary;
+    this.#handle = handle;
+    this.#sizeBytes = sizeBytes;
+  }
+
+  /** Starts a file. `sizeBytes`, where known, is what messages say that was needed. A link is followed, not replaced. */
+  static async create(path: string, sizeBytes?: number): Promise<AtomicFile> {
+    const target = await targetOf(path);
+    const temporary = join(dirname(target), `.qdq-${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
+    liveFiles.add(temporary);
+    try {
+      return new AtomicFile(path, target, temporary, await open(temporary, 'wx'), sizeBytes);
+    } catch (error) {
+      liveFiles.delete(temporary);
+      throw unwritable(path, sizeBytes, error);
+    }
+  }
+
+  /** Appends bytes. */
+  async write(bytes: Uint8Array): Promise<void> {
+    try {
+      for (let done = 0; done < bytes.length; ) {
+        done += (await this.#handle.write(bytes, done, bytes.length - done)).bytesWritten;
+      }
+    } catch (error) {
+      throw unwritable(this.path, this.#sizeBytes, error);
+    }
+  }
+
+  /** Flushes the file to disk and puts it in place of what was there. On failure nothing is left behind. */
+  async commit(): Promise<void> {
+    try {
+      await this.#handle.sync();
+      await this.#close();
+      await rename(this.#temporary, this.#target);
+      liveFiles.delete(this.#temporary);
+    } catch (error) {
+      await this.abort();
+      throw unwritable(this.path, this.#sizeBytes, error);
+    }
+  }
+
+  /** Removes the temporary file. After `commit` it does nothing. */
+  async abort(): Promise<void> {
+    if (!liveFiles.has(this.#temporary)) return;
+    await this.#close().catch(() => undefined);
+    await rm(this.#temporary, { force: true }).catch(() => undefined);
+    liveFiles.delete(this.#temporary);
+  }
+
+  async #close(): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    await this.#handle.close();
+  }
+}
+
+/** Writes a whole file; it appears complete or not at all. Throws QdqError('file-unwritable'). */
+export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
+  const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+  const file = await AtomicFile.create(path, bytes.length);
+  try {
+    await file.write(bytes);
+    await file.commit();
+  } finally {
+    await file.abort();
+  }
+}
+
+/** Removes, at once, every temporary file that is being written: for handlers of interrupts. */
+export function removeTemporaryFiles(): void {
+  for (const path of liveFiles) {
+    try {
+      rmSync(path, { force: true });
+    } catch {
+      // The process is ending; a file that cannot be removed must not hide why.
+    }
+  }
+  liveFiles.clear();
+}
+
+/** Replacing a device or a pipe by a file would break it for everybody, so only regular files are replaced. */
+async function targetOf(path: string): Promise<string> {
+  const existing = await stat(path).catch(() => undefined);
+  if (!existing) return path;
+  if (existing.isFile()) return realpath(path);
+  const what = existing.isDirectory() ? 'a folder' : 'not a regular file';
+  throw new QdqError('file-unwritable', `Cannot write ${path}: it is ${what}.`, 'Give the path of a file.');
+}
+
+function unwritable(path: string, sizeBytes: number | undefined, cause: unknown): QdqError {
+  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+  const needed = sizeBytes === undefined ? '' : ` (${sizeBytes} bytes are needed)`;
+  const folder = dirname(path);
+  switch (code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return new QdqError(
+        'file-unwritable',
+        `Cannot write ${path}${needed}: the folder ${folder} does not exist.`,
+        `Create it first: mkdir -p ${folder}`,
+        { cause },
+      );
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new QdqError(
+        'file-unwritable',
+        `Cannot write ${path}: no space left on its disk${needed}.`,
+        'Free some space, or write to another place.',
+        { cause },
+      );
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return new QdqError(
+        'file-unwritable',
+        `Cannot write ${path}${needed}: no permission to write in ${folder}.`,
+        'Write to another place, or change the permissions of the folder.',
+        { cause },
+      );
+    default:
+      return new QdqError('file-unwritable', `Cannot write ${basename(path)} in ${folder}${needed}: ${messageOf(cause)}`, undefined, {
+        cause,
+      });
+  }
+}

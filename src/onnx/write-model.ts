@@ -1,0 +1,175 @@
+import { createHash } from 'node:crypto';
+import { realpathSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { QdqError } from '../errors.js';
+import type { Model } from '../graph/model.js';
+import type { TensorStorage } from '../tensor/tensor.js';
+import { AtomicFile } from './atomic-file.js';
+import { ExternalStorage } from './external-data.js';
+import { modelParts, type MessageParts } from './message-parts.js';
+import { patch, type Message } from './messages.js';
+import { encodeModelMessage, encodeModelParts, sideFilesOf } from './model-codec.js';
+import { isExternal, storedTensors, type StoredTensor } from './model-tensors.js';
+import { layOut, type Layout } from './side-file-layout.js';
+import { externalFields } from './tensor-codec.js';
+import { DATA_FIELDS } from './tensor-data.js';
+import { mapTensors } from './tensor-walk.js';
+
+/** Weights beyond this go to a side file: well below protobuf's 2 GiB, at which the runtime refuses a file. */
+const SINGLE_FILE_BYTES = 1.5e9;
+const MAX_FILE_BYTES = 2 ** 31 - 1;
+const CHUNK_BYTES = 8 * 2 ** 20;
+
+type ModelMessage = Message<'ModelProto'>;
+type TensorMessage = Message<'TensorProto'>;
+
+const NO_SIDE_FILE: Layout = { parts: [], offsets: new Map(), sizeBytes: 0 };
+const CLEARED: Partial<TensorMessage> = Object.fromEntries(DATA_FIELDS.map((field) => [field, undefined]));
+
+/** How `writeModel` places weights. */
+export interface WriteOptions {
+  /**
+   * `auto`: in a side file where the model had one or its weights take 1.5 GB and more, otherwise in the model file. `always`: in a
+   * side file. `never`: in the model file. Tensors below 1 KiB are always in the model file.
+   */
+  readonly externalData?: 'auto' | 'always' | 'never';
+}
+
+/** What was written. */
+export interface WrittenModel {
+  /** Bytes of all files. */
+  readonly sizeBytes: number;
+  /** SHA-256 of the model file, in hex; side files are not part of it. */
+  readonly sha256: string;
+  /** Paths: the model file, then its side file where there is one. */
+  readonly files: readonly string[];
+}
+
+/**
+ * Writes a model, its weights to `<name>.data` beside it where they do not belong in the file. The files appear complete or not at
+ * all. Side files are copied in chunks. Throws QdqError('file-unwritable') where the system refuses, the file would be too large,
+ * or a side file of the source would be overwritten; `external-data` where one cannot be read.
+ */
+export async function writeModel(path: string, model: Model, options: WriteOptions = {}): Promise<WrittenModel> {
+  const message = encodeModelMessage(model);
+  const tensors = storedTensors(message, sideFilesOf(model));
+  const weightBytes = tensors.reduce((sum, { storage }) => sum + storage.byteLength, 0);
+  const sources = tensors.flatMap(({ storage }) => (storage instanceof ExternalStorage ? [storage.path] : []));
+  const hasSideFile = sources.length > 0;
+  refuseSources(path, sources);
+  const mode = options.externalData ?? 'auto';
+  if (mode === 'always' || (mode === 'auto' && (hasSideFile || weightBytes >= SINGLE_FILE_BYTES))) {
+    const layout = layOut(tensors);
+    return writeFiles(path, modelParts(withLayout(message, tensors, layout, basename(sideFileOf(path)))), layout);
+  }
+  if (weightBytes > MAX_FILE_BYTES) throw tooLarge(path, weightBytes);
+  return writeFiles(path, hasSideFile ? modelParts(withWeightsInside(message, tensors)) : encodeModelParts(model), NO_SIDE_FILE);
+}
+
+async function writeFiles(path: string, model: MessageParts, layout: Layout): Promise<WrittenModel> {
+  if (model.sizeBytes > MAX_FILE_BYTES) throw tooLarge(path, model.sizeBytes);
+  const sizeBytes = model.sizeBytes + layout.sizeBytes;
+  const sidePath = sideFileOf(path);
+  const modelFile = await AtomicFile.create(path, sizeBytes);
+  const sideFile = layout.sizeBytes > 0 ? await createOrAbort(sidePath, sizeBytes, modelFile) : undefined;
+  const hash = createHash('sha256');
+  try {
+    if (sideFile) await writeLayout(sideFile, layout);
+    for (const part of model.parts) {
+      hash.update(part);
+      await modelFile.write(part);
+    }
+    // Weights first: a model file never stands there without them.
+    await sideFile?.commit();
+    await modelFile.commit().catch(async (error: unknown) => {
+      if (sideFile) await rm(sidePath, { force: true });
+      throw error;
+    });
+  } finally {
+    await sideFile?.abort();
+    await modelFile.abort();
+  }
+  return { sizeBytes, sha256: hash.digest('hex'), files: sideFile ? [path, sidePath] : [path] };
+}
+
+async function createOrAbort(path: string, sizeBytes: number, other: AtomicFile): Promise<AtomicFile> {
+  try {
+    return await AtomicFile.create(path, sizeBytes);
+  } catch (error) {
+    await other.abort();
+    throw error;
+  }
+}
+
+async function writeLayout(file: AtomicFile, layout: Layout): Promise<void> {
+  let position = 0;
+  for (const { storage, offset } of layout.parts) {
+    await file.write(new Uint8Array(offset - position));
+    for (let done = 0; done < storage.byteLength; done += CHUNK_BYTES) {
+      await file.write(storage.readRange(done, Math.min(CHUNK_BYTES, storage.byteLength - done)));
+    }
+    position = offset + storage.byteLength;
+  }
+}
+
+/** The message with each tensor's elements in `raw_data` or at its place of the side file. */
+function withLayout(
+  message: ModelMessage,
+  tensors: readonly StoredTensor[],
+  layout: Layout,
+  location: string,
+): ModelMessage {
+  return mapStored(message, tensors, (tensor, storage) => {
+    const offset = layout.offsets.get(storage);
+    if (offset !== undefined) return { ...CLEARED, ...externalFields(storage, location, offset) };
+    return isExternal(tensor) ? { ...CLEARED, raw_data: storage.read() } : {};
+  });
+}
+
+function withWeightsInside(message: ModelMessage, tensors: readonly StoredTensor[]): ModelMessage {
+  return mapStored(message, tensors, (tensor, storage) => (isExternal(tensor) ? { ...CLEARED, raw_data: storage.read() } : {}));
+}
+
+function mapStored(
+  message: ModelMessage,
+  tensors: readonly StoredTensor[],
+  fields: (tensor: TensorMessage, storage: TensorStorage) => Partial<TensorMessage>,
+): ModelMessage {
+  const storages = new Map(tensors.map((tensor) => [tensor.message, tensor.storage]));
+  return mapTensors(message, (tensor) => {
+    const storage = storages.get(tensor);
+    return storage ? patch(tensor, fields(tensor, storage)) : tensor;
+  });
+}
+
+function sideFileOf(path: string): string {
+  return join(dirname(path), `${basename(path)}.data`);
+}
+
+function refuseSources(path: string, sources: readonly string[]): void {
+  for (const target of [path, sideFileOf(path)]) {
+    if (!sources.includes(realPathOf(target))) continue;
+    throw new QdqError(
+      'file-unwritable',
+      `Cannot write ${path}: ${target} holds weights of the model that is read.`,
+      'Choose another name or folder for the output.',
+    );
+  }
+}
+
+function realPathOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return resolve(path);
+  }
+}
+
+function tooLarge(path: string, sizeBytes: number): QdqError {
+  return new QdqError(
+    'file-unwritable',
+    `Cannot write ${path} as one file: ${sizeBytes} bytes of weights are more than the ${MAX_FILE_BYTES} that an ONNX file holds.`,
+    'Let the weights go to a side file.',
+  );
+}

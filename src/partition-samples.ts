@@ -1,0 +1,54 @@
+import type { CalibrationTable } from './calibration/calibration-table.js';
+import { openData } from './data/open-data.js';
+import type { DataSpec } from './data/data-spec.js';
+import { modelInputs } from './data/model-inputs.js';
+import { holdOut } from './data/split.js';
+import type { RuntimeHost } from './runtime/host.js';
+import { readStaged, stagedFile, type StagedModel } from './runtime/staged-model.js';
+import { defineTask } from './runtime/task.js';
+
+/** Which samples may give ranges and decide, and which only judge. Names in order. */
+export interface SamplePartition {
+  readonly all: readonly string[];
+  readonly forRanges: readonly string[];
+  readonly heldOut: readonly string[];
+}
+
+/** Names of the samples that a spec gives for a model, and their digests where asked for (which reads all of them). */
+export const listSamplesTask = defineTask(
+  import.meta.url,
+  'listSamplesTask',
+  async (args: { model: StagedModel; data: DataSpec; digests: boolean }): Promise<{ name: string; sha256: string }[]> => {
+    const { graph } = await readStaged(args.model);
+    const data = await openData(args.data, modelInputs(graph));
+    if (!args.digests) return (await data.names()).map((name) => ({ name, sha256: '' }));
+    const listed = [];
+    for await (const sample of data) listed.push({ name: sample.name, sha256: sample.digest });
+    return listed;
+  },
+);
+
+/**
+ * Splits samples into those that give ranges and those held out. Without a table, a quarter of eight or more, drawn by a hash of their
+ * names, is held out; with one, the samples that it was not made from are. Undefined without data.
+ */
+export async function partitionSamples(
+  host: RuntimeHost,
+  modelPath: string,
+  data: DataSpec | undefined,
+  table: CalibrationTable | undefined,
+): Promise<SamplePartition | undefined> {
+  if (!data) return undefined;
+  const listed = await host.run(listSamplesTask, { model: stagedFile(modelPath), data, digests: table !== undefined });
+  const all = listed.map(({ name }) => name);
+  let isHeldOut: (name: string) => boolean;
+  if (table) {
+    const seen = new Set(table.samples.map(({ sha256 }) => sha256));
+    const unseen = new Set(listed.filter(({ sha256 }) => !seen.has(sha256)).map(({ name }) => name));
+    isHeldOut = (name) => unseen.has(name);
+  } else {
+    const held = holdOut(all);
+    isHeldOut = (name) => held.has(name);
+  }
+  return { all, forRanges: all.filter((name) => !isHeldOut(name)), heldOut: all.filter(isHeldOut) };
+}

@@ -1,0 +1,70 @@
+import { QdqError } from '../errors.js';
+import { mapSubgraphs } from '../graph/attributes.js';
+import { GraphEditor } from '../graph/graph-editor.js';
+import { indexOf } from '../graph/graph-index.js';
+import type { Graph, Model, Node } from '../graph/model.js';
+import { ADAPTERS, type AdapterContext } from './opset-adapters.js';
+import { passResult, type PassResult } from './pass.js';
+
+/** Oldest operator set from which the adapters lead on. */
+const OLDEST = 7;
+
+/** IR version that came with an operator set. Source: onnx/docs/Versioning.md. */
+const IR_VERSION: Readonly<Record<number, number>> = { 8: 3, 9: 4, 10: 5, 11: 6, 12: 7, 13: 7 };
+
+/**
+ * Raises the ONNX operator set to `version` (at most 13), no further, rewriting the operators whose form or meaning changed on the way.
+ * Throws `opset-unsupported` where that is not possible. The caller checks the result against the original by running both.
+ */
+export function upgradeOpset(model: Model, version: number): PassResult {
+  const from = model.opsets.get('') ?? 1;
+  if (from >= version) return { model, changes: [] };
+  if (from < OLDEST) {
+    throw new QdqError(
+      'opset-unsupported',
+      `the model uses ONNX operator set ${from}; qdq reads ${OLDEST} and later`,
+      'Raise it with the converter of the tool that exported the model.',
+    );
+  }
+  const changed: string[] = [];
+  let graph = model.graph;
+  for (let next = from + 1; next <= version; next++) graph = adaptGraph(graph, next, changed);
+  const message = `operator set raised from ${from} to ${version}${changed.length > 0 ? `; ${changed.length} nodes rewritten for it` : ''}`;
+  const irVersion = Math.max(model.irVersion, IR_VERSION[version] ?? 7);
+  const raised = { ...model, irVersion, opsets: new Map(model.opsets).set('', version) };
+  return passResult(raised, graph, [{ pass: 'upgrade-opset', names: changed, message }]);
+}
+
+function adaptGraph(graph: Graph, version: number, changed: string[]): Graph {
+  const adapters = new Map(ADAPTERS.filter((row) => row.version === version).map((row) => [row.opType, row]));
+  const editor = new GraphEditor(graph);
+  const index = indexOf(graph);
+  const context: AdapterContext = {
+    constant: (hint, tensor) => editor.addInitializer(hint, tensor),
+    value: (hint) => editor.names.unique(hint),
+    rank: (value) => {
+      const type = index.info(value)?.type;
+      return index.constant(value)?.dims.length ?? (type?.kind === 'tensor' ? type.shape?.length : undefined);
+    },
+  };
+  let edited = false;
+  for (const original of graph.nodes) {
+    const node = mapSubgraphs(original, (body) => adaptGraph(body, version, changed));
+    const adapter = node.domain === '' ? adapters.get(node.opType) : undefined;
+    const replacement = adapter ? adapter.adapt(node, context) : [node];
+    if (typeof replacement === 'string') throw unsupported(node, version, replacement);
+    if (replacement.length === 1 && replacement[0] === original) continue;
+    edited = true;
+    editor.replace(original, ...replacement);
+    if (adapter) changed.push(node.name || node.outputs[0] || node.opType);
+  }
+  return edited ? editor.finish() : graph;
+}
+
+function unsupported(node: Node, version: number, why: string): QdqError {
+  return new QdqError(
+    'opset-unsupported',
+    `${node.opType} "${node.name || node.outputs[0]}" cannot be raised to ONNX operator set ${version}: ${why}`,
+    'Export the model again with operator set 13 or later.',
+  );
+}

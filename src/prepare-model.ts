@@ -1,0 +1,41 @@
+import type { Model } from './graph/model.js';
+import { closeInitializers } from './passes/close-initializers.js';
+import { foldConstants } from './passes/fold-constants.js';
+import { foldIntoConvolution } from './passes/fold-into-convolution.js';
+import { liftConstants } from './passes/lift-constants.js';
+import { nameNodes } from './passes/name-nodes.js';
+import { normalizeGemm } from './passes/normalize-gemm.js';
+import { runPasses, type Change } from './passes/pass.js';
+import { prune } from './passes/prune.js';
+import { removeIdentity } from './passes/remove-identity.js';
+import { upgradeOpset } from './passes/upgrade-opset.js';
+import type { ValueTypes } from './quantization/select.js';
+import { constantEvaluator } from './runtime/evaluate-constants.js';
+import type { RuntimeHost } from './runtime/host.js';
+import { inferTypes } from './runtime/infer-types.js';
+
+/** Operator set from which all that qdq writes has an integer kernel: MaxPool, ReduceMax and ReduceMin got theirs in it. */
+const MIN_OPSET = 12;
+
+/** A float model as it is calibrated and quantized. */
+export interface PreparedModel {
+  readonly model: Model;
+  readonly types: ValueTypes;
+  readonly changes: readonly Change[];
+  /** The model after the operator set was raised and before arithmetic was folded; undefined where it was not raised. */
+  readonly upgraded: Model | undefined;
+}
+
+/** Cleans a float model so that weights are constants, convolutions carry their batch norms, and the operator set has what plans need. */
+export async function prepareModel(host: RuntimeHost, model: Model, externalDataFolder: string): Promise<PreparedModel> {
+  const lifted = runPasses(model, [liftConstants, (lifted) => upgradeOpset(lifted, MIN_OPSET), closeInitializers, removeIdentity]);
+  const folded = await foldConstants(lifted.model, constantEvaluator(host, externalDataFolder));
+  const cleaned = runPasses(folded.model, [prune, normalizeGemm, foldIntoConvolution, prune, nameNodes]);
+  const raised = lifted.model.opsets.get('') !== model.opsets.get('');
+  return {
+    model: cleaned.model,
+    types: await inferTypes(host, cleaned.model, externalDataFolder),
+    changes: [...lifted.changes, ...folded.changes, ...cleaned.changes],
+    upgraded: raised ? lifted.model : undefined,
+  };
+}

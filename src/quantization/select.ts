@@ -1,0 +1,254 @@
+import { intAttribute } from '../graph/attributes.js';
+import { indexOf, type GraphIndex } from '../graph/graph-index.js';
+import type { Graph, Node, ValueType } from '../graph/model.js';
+import { numbersOf } from '../tensor/values.js';
+import { activationInputs, COMPUTE_WITHOUT_KERNEL, ruleOf, type OperatorRule } from './operator-rules.js';
+
+/** Types of values as the runtime knows them, by name. */
+export type ValueTypes = ReadonlyMap<string, ValueType>;
+
+/** What the user wants to see quantized. */
+export interface SelectionOptions {
+  /** Why the user keeps a node in float; undefined where it may be quantized. */
+  readonly keptFloat?: (node: Node) => string | undefined;
+  readonly opset: number;
+}
+
+/** MatMul and Gemm with fewer products a sum than this are slower in integers than in float. Source: bench/results/kernels.md. */
+export const MIN_PRODUCT_DEPTH = 16;
+
+/** A Relu or Clip that quantization of its output makes redundant, with its bounds. */
+export interface AbsorbedActivation {
+  readonly node: Node;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** A node that runs on integers, with what it takes along. */
+export interface SelectedNode {
+  readonly node: Node;
+  readonly rule: OperatorRule;
+  /** Indexes of inputs that carry activations and are no constants. */
+  readonly activations: readonly number[];
+  /** Indexes of constant inputs that are quantized like activations. */
+  readonly constants: readonly number[];
+  /** Index of the constant weight, quantized per channel where it can be. */
+  readonly weight: number | undefined;
+  /** MatMul only: the Add of a constant vector that follows. */
+  readonly biasAdd: Node | undefined;
+  readonly absorbed: AbsorbedActivation | undefined;
+  /** Values that carry the result: the node's outputs, or that of the last node taken along. */
+  readonly ends: readonly string[];
+  /** Whether Q follows on the ends. A MatMul or Gemm without it gives float directly, with no second rounding. */
+  readonly quantizesOutput: boolean;
+}
+
+/** A value that passes through Q and DQ. */
+export interface SelectedValue {
+  readonly name: string;
+  /** Values with the same group share scale and zero point; the name of one of them. */
+  readonly group: string;
+  /** It only carries elements of another value of its group. */
+  readonly carried: boolean;
+  /** Range that follows from the operator that makes it. */
+  readonly fixedRange: readonly [number, number] | undefined;
+}
+
+/** Which nodes of a graph run on integers, and which values are quantized for them. Needs no ranges. */
+export interface Selection {
+  readonly nodes: ReadonlyMap<Node, SelectedNode>;
+  readonly values: ReadonlyMap<string, SelectedValue>;
+  /** Why each other node stays in float. */
+  readonly floatReasons: ReadonlyMap<Node, string>;
+}
+
+type Candidate = Omit<SelectedNode, 'quantizesOutput'>;
+
+/**
+ * Chooses the nodes that run on integers: convolutions and matrix products for their own sake, and what lies between them where an
+ * integer kernel takes it. Nothing else gets Q/DQ, because around a float operator they only cost.
+ */
+export function selectNodes(graph: Graph, types: ValueTypes, options: SelectionOptions): Selection {
+  const index = indexOf(graph);
+  const floatReasons = new Map<Node, string>();
+  const candidates = new Map<Node, Candidate>();
+  const biasAdds = new Set<Node>();
+  for (const node of graph.nodes) {
+    const candidate = candidateOf(index, types, options, node);
+    if (typeof candidate === 'string') {
+      floatReasons.set(node, candidate);
+    } else if (!biasAdds.has(node)) {
+      candidates.set(node, candidate);
+      if (candidate.biasAdd) biasAdds.add(candidate.biasAdd);
+    }
+  }
+  keepConnected(index, candidates, floatReasons);
+  const readers = integerReaders(candidates);
+  const nodes = new Map([...candidates].map(([node, candidate]) => [node, withOutput(index, candidate, readers)]));
+  return { nodes, values: selectValues(index, nodes), floatReasons };
+}
+
+function candidateOf(index: GraphIndex, types: ValueTypes, options: SelectionOptions, node: Node): Candidate | string {
+  const rule = ruleOf(node);
+  if (!rule) return COMPUTE_WITHOUT_KERNEL[node.opType] ?? `${node.opType} has no integer kernel in onnxruntime`;
+  const kept = options.keptFloat?.(node);
+  if (kept) return kept;
+  if (rule.since && options.opset < rule.since) return `${node.opType} has an integer kernel from operator set ${rule.since} on`;
+  const obstacle = rule.obstacle?.(node);
+  if (obstacle) return obstacle;
+  const inputs = activationInputs(rule, node);
+  const isConstant = (i: number) => index.constant(node.inputs[i]!) !== undefined;
+  const notFloat = [...inputs.map((i) => node.inputs[i]!), ...node.outputs].find((value) => isKnownNotFloat(index, types, value));
+  if (notFloat !== undefined) return `"${notFloat}" is not float32`;
+  const weight = rule.kind === 'compute' && isConstant(1) ? 1 : undefined;
+  const activations = inputs.filter((i) => !isConstant(i));
+  const constants = inputs.filter((i) => isConstant(i) && i !== weight);
+  if (activations.length === 0) return 'it depends on constants only';
+  if (rule.kind === 'compute') {
+    const reason = computeObstacle(index, types, node);
+    if (reason) return reason;
+  }
+  const biasAdd = node.opType === 'MatMul' ? biasAddAfter(index, types, node) : undefined;
+  const last = biasAdd ?? node;
+  const absorbed = rule.kind === 'carrier' ? undefined : activationAfter(index, last);
+  return { node, rule, activations, constants, weight, biasAdd, absorbed, ends: (absorbed?.node ?? last).outputs.filter(Boolean) };
+}
+
+function computeObstacle(index: GraphIndex, types: ValueTypes, node: Node): string | undefined {
+  const weight = index.constant(node.inputs[1] ?? '');
+  if (node.opType !== 'MatMul' && weight === undefined) return `the weight "${node.inputs[1]}" is not constant`;
+  if (weight && weight.dtype !== 'float32') return `the weight "${node.inputs[1]}" is ${weight.dtype}, not float32`;
+  const bias = node.opType === 'MatMul' ? undefined : node.inputs[2];
+  if (bias && index.constant(bias)?.dtype !== 'float32') return `the bias "${bias}" is not a float32 constant`;
+  if (node.opType === 'Conv') return undefined;
+  const depth = productDepth(index, types, node);
+  return depth !== undefined && depth < MIN_PRODUCT_DEPTH
+    ? `it adds up only ${depth} products, which is slower in integers than in float (below ${MIN_PRODUCT_DEPTH})`
+    : undefined;
+}
+
+/** Products in each sum of a MatMul or Gemm (K); undefined where no shape tells. */
+function productDepth(index: GraphIndex, types: ValueTypes, node: Node): number | undefined {
+  const weight = index.constant(node.inputs[1]!);
+  if (weight) {
+    const transposed = node.opType === 'Gemm' && intAttribute(node, 'transB', 0) !== 0;
+    return weight.dims.at(transposed ? -1 : Math.max(-2, -weight.dims.length));
+  }
+  const type = types.get(node.inputs[0]!);
+  const depth = type?.kind === 'tensor' ? type.shape?.at(-1) : undefined;
+  return typeof depth === 'number' ? depth : undefined;
+}
+
+function isKnownNotFloat(index: GraphIndex, types: ValueTypes, value: string): boolean {
+  if (value === '') return false;
+  const constant = index.constant(value);
+  if (constant) return constant.dtype !== 'float32';
+  const type = types.get(value);
+  return type !== undefined && !(type.kind === 'tensor' && type.dtype === 'float32');
+}
+
+function soleReader(index: GraphIndex, value: string): Node | undefined {
+  const uses = index.uses(value);
+  return uses.length === 1 && uses[0]!.input >= 0 && !index.isOutput(value) ? uses[0]!.node : undefined;
+}
+
+/** The Add of a vector along the last axis that is all that reads a product with a constant matrix. */
+function biasAddAfter(index: GraphIndex, types: ValueTypes, node: Node): Node | undefined {
+  const weight = index.constant(node.inputs[1]!);
+  const add = soleReader(index, node.outputs[0]!);
+  if (weight?.dims.length !== 2 || add?.opType !== 'Add' || add.domain !== '') return undefined;
+  const bias = index.constant(add.inputs[add.inputs[0] === node.outputs[0] ? 1 : 0]!);
+  if (bias?.dtype !== 'float32' || bias.dims.at(-1) !== weight.dims[1] || bias.dims.slice(0, -1).some((dim) => dim !== 1)) return undefined;
+  const input = types.get(node.inputs[0]!);
+  const rank = input?.kind === 'tensor' ? input.shape?.length : undefined;
+  // A bias of higher rank than the product would add dimensions to it.
+  return bias.dims.length === 1 || (rank !== undefined && bias.dims.length <= rank) ? add : undefined;
+}
+
+function activationAfter(index: GraphIndex, node: Node): AbsorbedActivation | undefined {
+  const reader = soleReader(index, node.outputs[0]!);
+  if (!reader || reader.domain !== '') return undefined;
+  if (reader.opType === 'Relu') return { node: reader, min: 0, max: Infinity };
+  if (reader.opType !== 'Clip' || reader.inputs[0] !== node.outputs[0]) return undefined;
+  const bound = (i: number, fallback: number): number | undefined => {
+    if (!reader.inputs[i]) return fallback;
+    const constant = index.constant(reader.inputs[i]);
+    return constant && numbersOf(constant)[0];
+  };
+  const min = bound(1, -Infinity);
+  const max = bound(2, Infinity);
+  // Quantized ranges contain 0, so a Clip that excludes it would not become redundant.
+  return min !== undefined && max !== undefined && min <= 0 && max > 0 ? { node: reader, min, max } : undefined;
+}
+
+/** Drops candidates that are no compute nodes and do not lie between integer neighbors, until all that are left do. */
+function keepConnected(index: GraphIndex, candidates: Map<Node, Candidate>, floatReasons: Map<Node, string>): void {
+  for (let dropped = true; dropped; ) {
+    dropped = false;
+    const producers = new Set([...candidates.values()].flatMap((candidate) => candidate.ends));
+    const readers = integerReaders(candidates);
+    for (const candidate of [...candidates.values()]) {
+      if (candidate.rule.kind === 'compute') continue;
+      const fed = candidate.activations.some((i) => producers.has(candidate.node.inputs[i]!));
+      const read = candidate.ends.some((end) => index.uses(end).some((use) => readers.get(use.node)?.has(use.input)));
+      if (fed && read) continue;
+      candidates.delete(candidate.node);
+      floatReasons.set(candidate.node, fed ? 'nothing that runs on integers reads it' : 'nothing that runs on integers feeds it');
+      dropped = true;
+    }
+  }
+}
+
+/** Which inputs of which nodes are read as integers. */
+function integerReaders(candidates: ReadonlyMap<Node, Candidate>): Map<Node, ReadonlySet<number>> {
+  return new Map([...candidates].map(([node, candidate]) => [node, new Set(candidate.activations)]));
+}
+
+function withOutput(index: GraphIndex, candidate: Candidate, readers: ReadonlyMap<Node, ReadonlySet<number>>): SelectedNode {
+  const { node, rule, ends } = candidate;
+  if (rule.kind !== 'compute' || node.opType === 'Conv') return { ...candidate, quantizesOutput: true };
+  const end = ends[0]!;
+  const uses = index.uses(end);
+  const allInteger = uses.length > 0 && !index.isOutput(end) && uses.every((use) => readers.get(use.node)?.has(use.input));
+  if (allInteger) return { ...candidate, quantizesOutput: true };
+  return { ...candidate, absorbed: undefined, ends: (candidate.biasAdd ?? node).outputs, quantizesOutput: false };
+}
+
+function selectValues(index: GraphIndex, nodes: ReadonlyMap<Node, SelectedNode>): Map<string, SelectedValue> {
+  const names = new Set<string>();
+  const carried = new Set<string>();
+  const parent = new Map<string, string>();
+  const find = (name: string): string => {
+    let root = name;
+    for (let up = parent.get(root); up !== undefined; up = parent.get(root)) root = up;
+    return root;
+  };
+  const union = (a: string, b: string) => {
+    if (find(a) !== find(b)) parent.set(find(b), find(a));
+  };
+  for (const { node, rule, activations, ends, quantizesOutput } of nodes.values()) {
+    for (const i of activations) names.add(node.inputs[i]!);
+    if (!quantizesOutput) continue;
+    for (const end of ends) {
+      names.add(end);
+      if (rule.kind !== 'carrier') continue;
+      carried.add(end);
+      union(node.inputs[activations[0]!]!, end);
+    }
+  }
+  const producerRule = (name: string) => {
+    const producer = index.producer(name);
+    return producer && ruleOf(producer);
+  };
+  return new Map(
+    [...names].map((name) => [
+      name,
+      { name, group: find(name), carried: carried.has(name), fixedRange: producerRule(name)?.outputRange },
+    ]),
+  );
+}
+
+/** Values whose ranges a static plan needs: one for each group of carriers, none where the operator fixes the range. */
+export function valuesToObserve(selection: Selection): string[] {
+  return [...selection.values.values()].filter((value) => !value.carried && !value.fixedRange).map((value) => value.name);
+}

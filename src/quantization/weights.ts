@@ -1,0 +1,89 @@
+import { INTEGER_LIMITS, integerArray, quantizeValue, usableScale, type QuantizedType } from '../tensor/affine.js';
+import { axisLayout } from '../tensor/slices.js';
+import { tensorFromArray, type Tensor } from '../tensor/tensor.js';
+import { numbersOf } from '../tensor/values.js';
+
+/** Largest magnitude of a quantized weight: ±127 of 8 bits, ±64 where u8 × s8 pairs would saturate. */
+export function weightLimit(dtype: QuantizedType, reduceRange: boolean): number {
+  const [qmin, qmax] = INTEGER_LIMITS[dtype];
+  const limit = Math.floor((qmax - qmin) / 2);
+  return reduceRange ? Math.floor((limit + 1) / 2) : limit;
+}
+
+/** Zero point of a quantized weight: the middle, so that weights are symmetric. */
+export function weightZeroPoint(dtype: QuantizedType): number {
+  const [qmin, qmax] = INTEGER_LIMITS[dtype];
+  return Math.ceil((qmin + qmax) / 2);
+}
+
+/**
+ * Scales that bring each channel's largest magnitude to `limit`: max |w| / limit. One a channel along `axis`, or one in all where it
+ * is null. A channel of zeros takes the largest scale among the others, which leaves its bias room.
+ */
+export function weightScales(weight: Tensor, axis: number | null, limit: number): Float64Array {
+  const largest = channelMaxima(weight, axis);
+  const overall = largest.reduce((a, b) => Math.max(a, b), 0);
+  return largest.map((magnitude) => usableScale((magnitude > 0 ? magnitude : overall) / limit));
+}
+
+/** Largest magnitude in each channel; NaN and infinities count as such, so callers can refuse them. */
+export function channelMaxima(weight: Tensor, axis: number | null): Float64Array {
+  const values = numbersOf(weight);
+  if (axis === null) {
+    let largest = 0;
+    for (let i = 0; i < values.length; i++) {
+      const magnitude = Math.abs(values[i]!);
+      if (!(magnitude <= largest)) largest = magnitude;
+    }
+    return Float64Array.of(largest);
+  }
+  const { outer, channels, inner } = axisLayout(weight.dims, axis);
+  const maxima = new Float64Array(channels);
+  for (let o = 0, at = 0; o < outer; o++) {
+    for (let c = 0; c < channels; c++) {
+      let largest = maxima[c]!;
+      for (const end = at + inner; at < end; at++) {
+        const magnitude = Math.abs(values[at]!);
+        if (!(magnitude <= largest)) largest = magnitude;
+      }
+      maxima[c] = largest;
+    }
+  }
+  return maxima;
+}
+
+/** Rounds a weight to integers, clamped to ±limit around the zero point. */
+export function quantizeWeight(weight: Tensor, axis: number | null, scales: ArrayLike<number>, dtype: QuantizedType, limit: number): Tensor {
+  const values = numbersOf(weight);
+  const zeroPoint = weightZeroPoint(dtype);
+  const low = zeroPoint - limit;
+  const high = zeroPoint + limit;
+  const quantized = integerArray(dtype, values.length);
+  const { outer, channels, inner } = axis === null ? { outer: 1, channels: 1, inner: values.length } : axisLayout(weight.dims, axis);
+  for (let o = 0, at = 0; o < outer; o++) {
+    for (let c = 0; c < channels; c++) {
+      const scale = scales[c]!;
+      for (const end = at + inner; at < end; at++) quantized[at] = quantizeValue(values[at]!, scale, zeroPoint, low, high);
+    }
+  }
+  return tensorFromArray(dtype, weight.dims, quantized);
+}
+
+/** Largest int32 that a bias may come to, with room for the sum it is added to. */
+const MAX_BIAS = 2 ** 30;
+
+/** The smallest scale at which a weight channel's bias still fits int32: |bias| / (input scale · 2^30). */
+export function scaleForBias(bias: number, inputScale: number): number {
+  return Math.abs(bias) / (inputScale * MAX_BIAS);
+}
+
+/** round(bias / (input scale · weight scale)) in int32, one value a channel. */
+export function quantizeBias(bias: Tensor, scales: ArrayLike<number>): Tensor {
+  const values = numbersOf(bias);
+  const [qmin, qmax] = INTEGER_LIMITS.int32;
+  const quantized = Int32Array.from(values, (value, c) => {
+    const scale = scales.length === 1 ? scales[0]! : scales[c]!;
+    return Math.max(qmin, Math.min(qmax, Math.round(value / scale)));
+  });
+  return tensorFromArray('int32', bias.dims, quantized);
+}

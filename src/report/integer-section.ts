@@ -1,0 +1,102 @@
+import type { IntegerNode, IntegerReport } from '../runtime/integer-report.js';
+import { facts, heading, paragraph, span, type Block, type Cell, type Column, type Fact, type Tone } from './document.js';
+import { bytes, countOf, duration, groupThousands, orNotAvailable, percent, someOf } from './format.js';
+
+const NAMES_SHOWN = 3;
+const REASONS_SHOWN = 3;
+
+/** The answer to "does it run on integers?": a sentence, its figures, and the compute nodes, those in float first. */
+export function integerSection(integer: IntegerReport, options: { readonly title?: string; readonly floatNodesOnly?: boolean } = {}): Block[] {
+  const nodes = sortFloatFirst(integer.nodes).filter((node) => !options.floatNodesOnly || node.runsAs !== 'integer');
+  return [
+    heading(options.title ?? 'Integers'),
+    paragraph(span(integerSentence(integer), toneOf(integer))),
+    facts(integerFacts(integer)),
+    ...(nodes.length > 0 ? [nodeTable(nodes)] : []),
+  ];
+}
+
+/**
+ * One sentence: "52 of 53 compute nodes run on integers (QLinearConv 50, QGemm 2); 1 stayed float: head/ConvTranspose (ConvTranspose
+ * has no integer kernel in onnxruntime)".
+ */
+export function integerSentence(integer: IntegerReport): string {
+  if (integer.computeNodes === 0) return 'the model has no compute nodes (Conv, MatMul, Gemm and their like)';
+  const kernels = countKernels(integer.nodes.filter(({ runsAs }) => runsAs === 'integer'));
+  const count = `${groupThousands(integer.integerNodes)} of ${countOf(integer.computeNodes, 'compute node')}`;
+  return [
+    `${count} ${integer.computeNodes === 1 ? 'runs' : 'run'} on integers${kernels ? ` (${kernels})` : ''}`,
+    ...remaining(integer.nodes, 'mixed', 'in part on integers'),
+    ...remaining(integer.nodes, 'float', 'stayed float'),
+  ].join('; ');
+}
+
+function remaining(nodes: readonly IntegerNode[], runsAs: IntegerNode['runsAs'], what: string): string[] {
+  const those = nodes.filter((node) => node.runsAs === runsAs);
+  return those.length > 0 ? [`${groupThousands(those.length)} ${what}: ${groupByReason(those)}`] : [];
+}
+
+function groupByReason(nodes: readonly IntegerNode[]): string {
+  const groups = new Map<string, string[]>();
+  for (const { name, reason } of nodes) {
+    const key = reason ?? '';
+    groups.set(key, [...(groups.get(key) ?? []), name]);
+  }
+  const largest = [...groups].sort(([, a], [, b]) => b.length - a.length);
+  const shown = largest.slice(0, REASONS_SHOWN).map(([reason, names]) => `${someOf(names, NAMES_SHOWN)}${reason ? ` (${reason})` : ''}`);
+  const others = largest.slice(REASONS_SHOWN).reduce((sum, [, names]) => sum + names.length, 0);
+  return [...shown, ...(others > 0 ? [`${groupThousands(others)} for other reasons`] : [])].join(', ');
+}
+
+function countKernels(nodes: readonly IntegerNode[]): string {
+  const counts = new Map<string, number>();
+  for (const { kernel } of nodes) counts.set(kernel, (counts.get(kernel) ?? 0) + 1);
+  return [...counts]
+    .sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
+    .map(([kernel, count]) => `${kernel} ${count}`)
+    .join(', ');
+}
+
+function integerFacts({ danglingQdqNodes, weightBytes, macsShare, timeShare, runtime, provider, cpu }: IntegerReport): (Fact | null)[] {
+  const { total, integer, residentInteger } = weightBytes;
+  const share = total > 0 ? ` (${percent(integer / total)})` : '';
+  return [
+    ['Q/DQ', danglingQdqNodes === 0 ? 'no dangling Q/DQ' : span(`${countOf(danglingQdqNodes, 'dangling Q/DQ node')}: they convert for no integer kernel and cost time`, 'warning')],
+    ['weights', `${bytes(total)} in the file, ${bytes(integer)}${share} of them as integers; ${bytes(residentInteger)} of integers in the runtime's memory`],
+    macsShare === null ? null : ['arithmetic', `${percent(macsShare)} of the multiply–accumulates on integers`],
+    timeShare === null ? null : ['time', `${percent(timeShare)} of the nodes' time in integer kernels`],
+    ['runtime', `${runtime}, ${provider} (${cpu})`],
+  ];
+}
+
+function toneOf({ computeNodes, integerNodes }: IntegerReport): Tone {
+  if (computeNodes === 0) return 'plain';
+  if (integerNodes === computeNodes) return 'good';
+  return integerNodes === 0 ? 'bad' : 'warning';
+}
+
+/** A column that is there only where some node fills it. */
+interface NodeColumn extends Column {
+  readonly isFilled?: (node: IntegerNode) => boolean;
+  readonly cell: (node: IntegerNode) => Cell;
+}
+
+const NODE_COLUMNS: readonly NodeColumn[] = [
+  { title: 'node', cell: ({ name }) => name },
+  { title: 'operator', cell: ({ opType }) => opType },
+  { title: 'runs as', cell: ({ runsAs }) => (runsAs === 'integer' ? span(runsAs, 'good') : span(runsAs, 'warning')) },
+  { title: 'kernel', cell: ({ kernel }) => kernel },
+  { title: 'weights', cell: ({ weights }) => weights ?? 'none' },
+  { title: 'MACs', align: 'right', isFilled: ({ macs }) => macs !== null, cell: ({ macs }) => orNotAvailable(macs, groupThousands) },
+  { title: 'time', align: 'right', isFilled: ({ timeMs }) => timeMs !== null, cell: ({ timeMs }) => orNotAvailable(timeMs, duration) },
+  { title: 'why not integer', isFilled: ({ reason }) => reason !== null, cell: ({ reason }) => reason ?? '' },
+];
+
+function nodeTable(nodes: readonly IntegerNode[]): Block {
+  const columns = NODE_COLUMNS.filter(({ isFilled }) => !isFilled || nodes.some(isFilled));
+  return { kind: 'table', columns, rows: nodes.map((node) => columns.map(({ cell }) => cell(node))) };
+}
+
+function sortFloatFirst(nodes: readonly IntegerNode[]): IntegerNode[] {
+  return [...nodes.filter(({ runsAs }) => runsAs !== 'integer'), ...nodes.filter(({ runsAs }) => runsAs === 'integer')];
+}

@@ -1,0 +1,118 @@
+import { basename } from 'node:path';
+import type { QuantizedNode, QuantizeResult } from '../quantize.js';
+import type { QuantizeCheck } from '../check-quantized.js';
+import { facts, heading, span, type Block, type Fact, type ReportDocument, type Text } from './document.js';
+import { bytes, countOf, decibels, duration, groupThousands, NOT_AVAILABLE, orNotAvailable, percent, someOf } from './format.js';
+import { integerSection } from './integer-section.js';
+import { speedupText, threadsText } from './latency.js';
+import { planSection } from './plan-section.js';
+import { warningsSection, type DescribeOptions } from './warnings-section.js';
+
+const REASONS_SHOWN = 3;
+const NAMES_SHOWN = 3;
+
+/** What `qdq quantize` did, or with --dry-run would do, in words. */
+export function describeQuantize(result: QuantizeResult, model: string, options: DescribeOptions): ReportDocument {
+  const { output, plan, integer, check } = result;
+  return {
+    title: output ? `Quantized ${model} to ${output.path}` : `Plan for ${model} (dry run: nothing was written)`,
+    blocks: [
+      ...warningsSection(result.warnings, options),
+      facts([
+        output && ['size', `${bytes(output.sizeBytes)}${check ? `, ${percent(check.sizeRatio)} of ${basename(model)}` : ''}`],
+        output && ['SHA-256', output.sha256],
+        ['mode', `${result.mode} for target ${result.target}, ranges by ${result.method}`],
+        ['time', describeTime(result)],
+      ]),
+      ...(check ? checkSection(check) : []),
+      ...(integer ? integerSection(integer) : []),
+      ...methodsSection(result),
+      ...(plan ? planSection(plan) : decisionsSection(result.nodes)),
+      ...changesSection(result),
+    ],
+  };
+}
+
+function describeTime({ durationMs: { total, ...phases } }: QuantizeResult): string {
+  const parts = Object.entries(phases).filter(([, ms]) => ms >= 1);
+  return `${duration(total)}${parts.length > 0 ? `: ${parts.map(([phase, ms]) => `${phase} ${duration(ms)}`).join(', ')}` : ''}`;
+}
+
+function checkSection(check: QuantizeCheck): Block[] {
+  const { speedup } = check;
+  const from = `${countOf(check.samples, 'sample')}, ${check.heldOut ? 'held out from ranges and choices' : 'which also gave the ranges'}`;
+  const how = `median [95 % interval] of ${countOf(check.runs, 'interleaved pair')} of runs, ${threadsText(check.threads)}`;
+  const slow: Text = speedup ? span(`${speedupText(speedup)} ${how}`, speedup.median < 1 ? 'bad' : 'good') : NOT_AVAILABLE;
+  return [
+    heading('Measured against the float model'),
+    facts([['figures from', from], ['speed-up', slow], ...Object.keys(check.sqnrDb).map((name): Fact => [`output ${name}`, describeOutput(check, name)])]),
+  ];
+}
+
+function describeOutput({ sqnrDb, agreement, collapsed }: QuantizeCheck, name: string): Text {
+  const sqnr = `SQNR ${orNotAvailable(sqnrDb[name], decibels)}`;
+  const share = agreement[name];
+  const agrees = share === null || share === undefined ? '' : `, argmax agrees in ${percent(share)}`;
+  return collapsed.includes(name) ? span(`${sqnr}${agrees}: useless`, 'bad') : `${sqnr}${agrees}`;
+}
+
+function methodsSection({ methods }: QuantizeResult): Block[] {
+  if (methods.length === 0) return [];
+  return [
+    heading('Range methods tried'),
+    {
+      kind: 'table',
+      whole: true,
+      columns: [{ title: 'method' }, { title: 'SQNR of the worst output, simulated', align: 'right' }, { title: '' }],
+      rows: methods.map(({ method, sqnrDb, chosen }) => [method, orNotAvailable(sqnrDb, decibels), chosen ? span('chosen', 'good') : '']),
+    },
+  ];
+}
+
+const DECISIONS = ['quantized', 'weights-only', 'float', 'kept'] as const;
+
+/** A row for each operator: what became of its nodes, and why some stayed float. */
+function decisionsSection(nodes: readonly QuantizedNode[]): Block[] {
+  const decisions = DECISIONS.filter((decision) => nodes.some((node) => node.decision === decision));
+  const byOperator = groupBy(nodes, ({ opType }) => opType);
+  return [
+    heading(`Decisions (${countOf(nodes.length, 'node')})`),
+    {
+      kind: 'table',
+      columns: [{ title: 'operator' }, ...decisions.map((title) => ({ title, align: 'right' as const })), { title: 'why not quantized' }],
+      rows: [...byOperator]
+        .sort(([, a], [, b]) => b.length - a.length)
+        .map(([opType, those]) => [
+          opType,
+          ...decisions.map((decision) => groupThousands(those.filter((node) => node.decision === decision).length)),
+          groupReasons(those.filter((node) => node.decision !== 'quantized')),
+        ]),
+    },
+  ];
+}
+
+function groupReasons(nodes: readonly QuantizedNode[]): string {
+  const reasons = [...groupBy(nodes, ({ reason }) => reason ?? '')].filter(([reason]) => reason !== '').sort(([, a], [, b]) => b.length - a.length);
+  const shown = reasons.slice(0, REASONS_SHOWN).map(([reason, those]) => (those.length > 1 ? `${reason} (${groupThousands(those.length)})` : reason));
+  const others = reasons.length - shown.length;
+  return [...shown, ...(others > 0 ? [`${countOf(others, 'other reason')}`] : [])].join('; ');
+}
+
+function changesSection({ changes }: QuantizeResult): Block[] {
+  if (changes.length === 0) return [];
+  const items = [...groupBy(changes, ({ pass, message }) => `${pass}: ${message}`)].map(([text, those]) => {
+    const names = those.flatMap((change) => change.names);
+    return names.length > 0 ? `${text} (${someOf(names, NAMES_SHOWN)})` : text;
+  });
+  return [heading('Changes to the float model before quantization'), { kind: 'list', items }];
+}
+
+function groupBy<T>(list: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of list) {
+    const group = groups.get(keyOf(item));
+    if (group) group.push(item);
+    else groups.set(keyOf(item), [item]);
+  }
+  return groups;
+}

@@ -1,0 +1,43 @@
+/** How one compute node of a model runs. */
+export interface IntegerNode {
+  readonly name: string;
+  readonly opType: string;
+  readonly runsAs: 'integer' | 'float' | 'mixed';
+  /** Operator of the fused graph that stands in its place. */
+  readonly kernel: string;
+  /** Type of its weight as the file stores it, such as "s8 per channel"; null where no input is constant. */
+  readonly weights: string | null;
+  /** Multiply–accumulates of one run; null without a run. */
+  readonly macs: number | null;
+  /** Median time of one run; null without a profiled run. */
+  readonly timeMs: number | null;
+  /** Why it runs in float; null where it runs on integers. */
+  readonly reason: string | null;
+}
+
+/** The answer to "does this model run on integers?". */
+export interface IntegerReport {
+  /** For example "onnxruntime-node 1.30.0". */
+  readonly runtime: string;
+  readonly provider: 'cpu';
+  /** Processor and the instruction sets that matter for integers. */
+  readonly cpu: string;
+  /** Compute nodes of the model as it came in, after constant folding. */
+  readonly computeNodes: number;
+  readonly integerNodes: number;
+  /** Share of multiply–accumulates in integer kernels; null without a run. */
+  readonly macsShare: number | null;
+  /** Share of measured node time in integer kernels; null without a run. */
+  readonly timeShare: number | null;
+  /** Q and DQ nodes that survive fusion and convert for no integer kernel. */
+  readonly danglingQdqNodes: number;
+  readonly weightBytes: {
+    /** Bytes of float and quantized constants in the file. */
+    readonly total: number;
+    /** Of them, stored as integers of 16 bits or fewer. */
+    readonly integer: number;
+    /** Of those, still integers in the graph that the runtime keeps in memory. */
+    readonly residentInteger: number;
+  };
+  readonly nodes: readonly IntegerNode[];
+}

@@ -1,0 +1,197 @@
+import { subgraphsOf } from '../graph/attributes.js';
+import { indexOf, type GraphIndex } from '../graph/graph-index.js';
+import type { Graph, Model, Node } from '../graph/model.js';
+import { allNodes } from '../graph/traversal.js';
+import { constantNodes } from '../passes/fold-constants.js';
+import { dtypeInfo, isFloat, isQuantizedType } from '../tensor/dtype.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { fusedGraph, type FusedGraph } from './fused-graph.js';
+import { floatReason } from './float-reason.js';
+import type { RuntimeHost } from './host.js';
+import type { IntegerNode, IntegerReport } from './integer-report.js';
+import { computeArithmetic, isDequantize, isIntegerKernel, isQuantize } from './kernels.js';
+import { describeCpu, runtimeVersion } from './machine.js';
+import { readStaged, type StagedModel } from './staged-model.js';
+import { defineTask } from './task.js';
+
+/** What the runtime made of a model. */
+export interface KernelCoverage {
+  readonly report: IntegerReport;
+  /** Names of nodes that read from a DequantizeLinear in the fused graph, which integer kernels do not. */
+  readonly readDequantized: readonly string[];
+}
+
+/** Looks up what each compute node of a model runs as. */
+export const coverageTask = defineTask(
+  import.meta.url,
+  'coverageTask',
+  async (args: { model: StagedModel; scratchPath: string }): Promise<KernelCoverage> => {
+    const model = await readStaged(args.model);
+    const fused = await fusedGraph(model, args.model.externalDataFolder, args.scratchPath);
+    return { report: integerReport(model, fused), readDequantized: nodesReadingDequantized(fused) };
+  },
+);
+
+/** What the runtime makes of a model, without a run: no times and no multiply–accumulates. */
+export async function kernelCoverage(host: RuntimeHost, model: StagedModel): Promise<KernelCoverage> {
+  return host.run(coverageTask, { model, scratchPath: await host.temporaryPath('fused.onnx') });
+}
+
+const readsFrom = (index: GraphIndex, input: string) => {
+  const producer = index.producer(input);
+  return producer !== undefined && isDequantize(producer);
+};
+
+function nodesReadingDequantized(fused: FusedGraph): string[] {
+  const index = indexOf(fused.graph);
+  const reading = fused.graph.nodes.filter((node) => node.inputs.some((input) => readsFrom(index, input)));
+  return reading.flatMap((node) => fused.marked(node).map(({ name }) => name));
+}
+
+/** Joins a model with what the runtime made of it. */
+export function integerReport(model: Model, fused: FusedGraph): IntegerReport {
+  const kernels = kernelsByNode(model.graph, fused);
+  const nodes = computeNodes(model.graph).map(({ node, graph }) => describeNode(node, graph, kernels.get(node)));
+  return {
+    runtime: runtimeVersion(),
+    provider: 'cpu',
+    cpu: describeCpu(),
+    computeNodes: nodes.length,
+    integerNodes: nodes.filter((node) => node.runsAs === 'integer').length,
+    macsShare: null,
+    timeShare: null,
+    danglingQdqNodes: danglingQdq(fused.graph),
+    weightBytes: weightBytes(model.graph, fused.graph),
+    nodes,
+  };
+}
+
+interface NodeInGraph {
+  readonly node: Node;
+  readonly graph: Graph;
+}
+
+/** Compute nodes of a graph and its bodies that do not depend on constants only. */
+function computeNodes(graph: Graph): NodeInGraph[] {
+  const constant = constantNodes(graph);
+  return graph.nodes.flatMap((node) => [
+    ...(computeArithmetic(node) && !constant.has(node) ? [{ node, graph }] : []),
+    ...subgraphsOf(node).flatMap(computeNodes),
+  ]);
+}
+
+/** The fused compute node that stands for each compute node: by its mark, otherwise by the values between which it stood. */
+function kernelsByNode(graph: Graph, fused: FusedGraph): Map<Node, Node> {
+  const kernels = new Map<Node, Node>();
+  const unmarked: Node[] = [];
+  for (const kernel of allNodes(fused.graph)) {
+    if (!computeArithmetic(kernel)) continue;
+    const marked = fused.marked(kernel).filter((node) => computeArithmetic(node));
+    for (const node of marked) kernels.set(node, kernel);
+    if (marked.length === 0) unmarked.push(kernel);
+  }
+  for (const kernel of unmarked) for (const node of replacedBy(graph, kernel)) if (!kernels.has(node)) kernels.set(node, kernel);
+  return kernels;
+}
+
+/** Compute nodes from which a fused node's outputs are made without passing through its inputs. */
+function replacedBy(graph: Graph, kernel: Node): Node[] {
+  const index = indexOf(graph);
+  const known = new Set(kernel.inputs);
+  const seen = new Set<Node>();
+  const pending = [...kernel.outputs];
+  while (pending.length > 0) {
+    const value = pending.pop()!;
+    const producer = known.has(value) ? undefined : index.producer(value);
+    if (!producer || seen.has(producer)) continue;
+    seen.add(producer);
+    pending.push(...producer.inputs);
+  }
+  return [...seen].filter((node) => computeArithmetic(node));
+}
+
+function describeNode(node: Node, graph: Graph, kernel: Node | undefined): IntegerNode {
+  const runsAs = (kernel && computeArithmetic(kernel)) ?? 'float';
+  return {
+    name: node.name || node.outputs[0] || '',
+    opType: node.opType,
+    runsAs,
+    kernel: kernel?.opType ?? node.opType,
+    weights: describeWeights(node, graph),
+    macs: null,
+    timeMs: null,
+    reason: runsAs === 'integer' ? null : floatReason(node, graph),
+  };
+}
+
+/** The stored type of the largest constant behind a compute node's inputs, looking through its DequantizeLinear. */
+function describeWeights(node: Node, graph: Graph): string | null {
+  const index = indexOf(graph);
+  let text: string | null = null;
+  let largest = -1;
+  node.inputs.forEach((input, i) => {
+    const producer = index.producer(input);
+    const through = producer && isDequantize(producer) ? producer : undefined;
+    const tensor = index.constant(through?.inputs[0] ?? input);
+    if (!tensor || tensor.dims.length < 2 || tensor.storage.byteLength <= largest) return;
+    largest = tensor.storage.byteLength;
+    const scale = through ? index.constant(through.inputs[1]!) : quantizedOperatorScale(index.constant(node.inputs[i + 1] ?? ''), tensor);
+    const granularity = !scale ? '' : scale.dims.length > 1 ? ' in blocks' : (scale.dims[0] ?? 1) > 1 ? ' per channel' : ' per tensor';
+    text = dtypeInfo(tensor.dtype).short + granularity;
+  });
+  return text;
+}
+
+/** In QLinearConv and its like the scale is the input after the integer weight. */
+function quantizedOperatorScale(next: Tensor | undefined, weight: Tensor): Tensor | undefined {
+  return next?.dtype === 'float32' && isQuantizedType(weight.dtype) ? next : undefined;
+}
+
+/**
+ * Q and DQ nodes that convert for no integer kernel: a Q from which only DQ nodes are reached, a DQ that no integer kernel feeds.
+ * Between a float operator and an integer kernel one of them is needed, and does not count.
+ */
+function danglingQdq(graph: Graph): number {
+  const index = indexOf(graph);
+  const useful = new Set<Node>();
+  const reach = (start: Node, next: (node: Node) => readonly Node[], stop: (node: Node) => boolean): boolean => {
+    const pending = [...next(start)];
+    const seen = new Set<Node>();
+    while (pending.length > 0) {
+      const node = pending.pop()!;
+      if (isIntegerKernel(node)) return true;
+      if (stop(node) || seen.has(node)) continue;
+      seen.add(node);
+      pending.push(...next(node));
+    }
+    return false;
+  };
+  const readers = (node: Node) => node.outputs.flatMap((output) => index.uses(output).map((use) => use.node));
+  const producers = (node: Node) => node.inputs.flatMap((input) => index.producer(input) ?? []);
+  for (const node of graph.nodes) {
+    if (isQuantize(node) && reach(node, readers, isDequantize)) useful.add(node);
+    if (isDequantize(node) && reach(node, producers, isQuantize)) useful.add(node);
+  }
+  const all = graph.nodes.filter((node) => isQuantize(node) || isDequantize(node));
+  const inBodies = graph.nodes.flatMap(subgraphsOf).reduce((sum, body) => sum + danglingQdq(body), 0);
+  return all.length - useful.size + inBodies;
+}
+
+function weightBytes(graph: Graph, fused: Graph): IntegerReport['weightBytes'] {
+  const constants = [...allConstants(graph)];
+  const bytes = (tensors: readonly Tensor[]) => tensors.reduce((sum, tensor) => sum + tensor.storage.byteLength, 0);
+  const integers = (tensors: readonly Tensor[]) => bytes(tensors.filter((tensor) => isQuantizedType(tensor.dtype)));
+  return {
+    total: bytes(constants.filter((tensor) => isFloat(tensor.dtype) || isQuantizedType(tensor.dtype))),
+    integer: integers(constants),
+    residentInteger: integers([...allConstants(fused)]),
+  };
+}
+
+function* allConstants(graph: Graph): Generator<Tensor> {
+  yield* graph.initializers.values();
+  for (const node of allNodes(graph)) {
+    for (const attribute of node.attributes.values()) if (attribute.kind === 'tensor') yield attribute.value;
+    for (const body of subgraphsOf(node)) yield* body.initializers.values();
+  }
+}

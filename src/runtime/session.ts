@@ -1,0 +1,160 @@
+import { createRequire } from 'node:module';
+import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
+import { QdqError, messageOf } from '../errors.js';
+import { dtypeInfo, type DType } from '../tensor/dtype.js';
+import { arrayConstructor, memoryStorage, tensorFromArray, typedArrayOf, type Tensor, type TypedArray } from '../tensor/tensor.js';
+
+/** How far onnxruntime rewrites the graph; Q/DQ fuse from `extended` on. */
+export type Optimization = 'disabled' | 'basic' | 'extended' | 'all';
+
+/** How a session is opened. */
+export interface SessionOptions {
+  /** Threads inside one operator; 0 lets the runtime choose one for each core. */
+  readonly threads?: number;
+  readonly optimization?: Optimization;
+  /** Where the runtime writes the graph that it will run. */
+  readonly optimizedModelPath?: string;
+  /** Path prefix of the profile that `endProfiling` finishes. */
+  readonly profilePrefix?: string;
+  /** Runs Q/DQ as they are written, in float: separates quantization loss from kernel loss. */
+  readonly simulateQdq?: boolean;
+  /** Folder against which external data is resolved when the model is given as bytes. */
+  readonly externalDataFolder?: string;
+}
+
+/** A value that a session takes or gives. */
+export interface SessionValue {
+  readonly name: string;
+  /** `unknown` where the value is no tensor. */
+  readonly dtype: DType;
+  readonly shape: readonly (number | string)[];
+}
+
+// onnxruntime-node is CommonJS whose ES entry would load its lazy parts at once.
+const load = () => createRequire(import.meta.url)('onnxruntime-node') as typeof import('onnxruntime-node');
+let runtime: typeof import('onnxruntime-node') | undefined;
+
+/** A loaded model. Belongs into the runtime's child process: `run` blocks the event loop. */
+export class Session {
+  readonly inputs: readonly SessionValue[];
+  readonly outputs: readonly SessionValue[];
+  readonly #session: InferenceSession;
+
+  private constructor(session: InferenceSession) {
+    this.#session = session;
+    this.inputs = session.inputMetadata.map(sessionValue);
+    this.outputs = session.outputMetadata.map(sessionValue);
+  }
+
+  /** Loads a model from a file or from bytes. Throws `runtime-rejected` with the runtime's own words. */
+  static async open(model: string | Uint8Array, options: SessionOptions = {}): Promise<Session> {
+    runtime ??= load();
+    const config = {
+      ...(options.simulateQdq ? { disable_quant_qdq: '1' } : {}),
+      ...(options.externalDataFolder ? { model_external_initializers_file_folder_path: options.externalDataFolder } : {}),
+    };
+    const settings: InferenceSession.SessionOptions = {
+      executionProviders: ['cpu'],
+      graphOptimizationLevel: options.optimization ?? 'all',
+      intraOpNumThreads: options.threads ?? 0,
+      interOpNumThreads: 1,
+      logSeverityLevel: 4,
+      extra: { session: config },
+      ...(options.optimizedModelPath ? { optimizedModelFilePath: options.optimizedModelPath } : {}),
+      ...(options.profilePrefix ? { enableProfiling: true, profileFilePrefix: options.profilePrefix } : {}),
+    };
+    try {
+      const session =
+        typeof model === 'string'
+          ? await runtime.InferenceSession.create(model, settings)
+          : await runtime.InferenceSession.create(model, settings);
+      return new Session(session);
+    } catch (error) {
+      throw rejection(error);
+    }
+  }
+
+  /** Runs once. `fetch` names the outputs wanted (all, where absent). Outputs are tensors; others are left out. */
+  async run(feeds: ReadonlyMap<string, Tensor>, fetch?: readonly string[]): Promise<Map<string, Tensor>> {
+    const outputs = await this.runRaw(toFeeds(feeds), fetch);
+    return new Map(
+      Object.entries(outputs).flatMap(([name, value]) => {
+        const tensor = fromOrt(value);
+        return tensor ? [[name, tensor] as const] : [];
+      }),
+    );
+  }
+
+  /**
+   * Runs once and hands over each output tensor, whose memory is given back after `visit`. Returns the time in the runtime, in
+   * milliseconds.
+   */
+  async runAndVisit(feeds: ReadonlyMap<string, Tensor>, visit: (name: string, tensor: Tensor) => void): Promise<number> {
+    const start = performance.now();
+    const outputs = await this.runRaw(toFeeds(feeds));
+    const durationMs = performance.now() - start;
+    for (const [name, value] of Object.entries(outputs)) {
+      const tensor = fromOrt(value);
+      if (tensor) visit(name, tensor);
+      value.dispose?.();
+    }
+    return durationMs;
+  }
+
+  /** `run` without conversions, for loops that are timed or that dispose of outputs themselves. */
+  async runRaw(feeds: Record<string, OrtTensor>, fetch?: readonly string[]): Promise<Record<string, OrtTensor>> {
+    try {
+      return (fetch ? await this.#session.run(feeds, [...fetch]) : await this.#session.run(feeds)) as Record<string, OrtTensor>;
+    } catch (error) {
+      throw rejection(error);
+    }
+  }
+
+  /** Finishes the profile; the file is then complete under the prefix given. */
+  endProfiling(): void {
+    this.#session.endProfiling();
+  }
+
+  async release(): Promise<void> {
+    await this.#session.release();
+  }
+}
+
+/** Converts feeds once, so that a sample can be run many times. */
+export function toFeeds(feeds: ReadonlyMap<string, Tensor>): Record<string, OrtTensor> {
+  return Object.fromEntries([...feeds].map(([name, tensor]) => [name, toOrt(tensor)]));
+}
+
+function toOrt(tensor: Tensor): OrtTensor {
+  runtime ??= load();
+  const dims = [...tensor.dims];
+  if (tensor.dtype === 'string') return new runtime.Tensor('string', [...(tensor.strings ?? [])], dims);
+  // The binding takes typed arrays of its own choice of class for each type.
+  return new runtime.Tensor(tensor.dtype as 'float32', typedArrayOf(tensor) as Float32Array, dims);
+}
+
+function fromOrt(value: OrtTensor): Tensor | undefined {
+  if (value.dims === undefined) return undefined;
+  const dtype = value.type as DType;
+  if (dtype === 'string') {
+    return { dtype, dims: value.dims, storage: memoryStorage(new Uint8Array()), strings: value.data as string[] };
+  }
+  const data = value.data as TypedArray;
+  const array = data instanceof arrayConstructor(dtype) ? data : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return tensorFromArray(dtype, value.dims, array);
+}
+
+function sessionValue(metadata: InferenceSession.ValueMetadata): SessionValue {
+  return metadata.isTensor
+    ? { name: metadata.name, dtype: (dtypeInfo(metadata.type as DType).code ? metadata.type : 'unknown') as DType, shape: metadata.shape }
+    : { name: metadata.name, dtype: 'unknown', shape: [] };
+}
+
+/** Shortens the runtime's message to its last, telling part. */
+function rejection(error: unknown): QdqError {
+  const text = messageOf(error).replace(/^.*?(?=Load model|Fatal|Failed|Non-zero|Invalid|Got|Unexpected|Missing|This is)/s, '').trim();
+  const hint = /not a registered function\/op|is not a registered|No Op registered|NOT_IMPLEMENTED|Could not find an implementation/i.test(messageOf(error))
+    ? 'This runtime has no kernel for the operator named; quantization that runs the model cannot go on with it.'
+    : 'onnxruntime refused the model or its input; the words above are its own.';
+  return new QdqError('runtime-rejected', `onnxruntime: ${text || messageOf(error)}`, hint, { cause: error });
+}

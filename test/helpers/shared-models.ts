@@ -1,0 +1,43 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** A model file that tests read. */
+export interface TestModel {
+  /** Path below its collection, for test names. */
+  readonly name: string;
+  readonly path: string;
+}
+
+const projectRoot = findRoot(dirname(fileURLToPath(import.meta.url)));
+
+/** Folder of the models that the project shares: `QDQ_MODELS`, or `../shared/models` beside the project. */
+export const sharedModelsFolder = process.env['QDQ_MODELS'] ?? join(projectRoot, '..', 'shared', 'models');
+
+/** For `skip` of tests that need the shared models: false where they are there, otherwise the reason. */
+export const noSharedModels: string | false = existsSync(sharedModelsFolder)
+  ? false
+  : `no models in ${sharedModelsFolder}; set QDQ_MODELS to a folder of ONNX models`;
+
+/** Every shared model; none where the folder is absent. */
+export function sharedModels(): TestModel[] {
+  return noSharedModels === false ? modelsBelow(sharedModelsFolder) : [];
+}
+
+/** Every model of `samples/`. */
+export function sampleModels(): TestModel[] {
+  return modelsBelow(join(projectRoot, 'samples'));
+}
+
+function modelsBelow(folder: string): TestModel[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.onnx'))
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .sort()
+    .map((path) => ({ path, name: relative(folder, path) }));
+}
+
+function findRoot(folder: string): string {
+  return existsSync(join(folder, 'package.json')) ? folder : findRoot(dirname(folder));
+}
