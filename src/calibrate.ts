@@ -51,9 +51,9 @@ export interface CalibrateResult {
 export async function calibrate(options: CalibrateOptions): Promise<CalibrateResult> {
   const start = performance.now();
   const data = requireDataSpec(options);
-  const model = await readModel(options.model);
-  const sha256 = await sha256OfFile(options.model);
   return withHost(options, async (host, warnings) => {
+    const model = await readModel(options.model);
+    const sha256 = await sha256OfFile(options.model);
     const prepared = await prepareModel(host, model, dirname(options.model));
     const { table, inferenceMs, peakRssBytes } = await collectTable(host, options, prepared, sha256, data, []);
     if (options.output) await writeTable(options.output, table);

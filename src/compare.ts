@@ -4,13 +4,13 @@ import type { OutputError } from './metrics/output-error.js';
 import { medianRatioInterval, statsOf, type MedianInterval, type Stats } from './metrics/statistics.js';
 import { checkThresholds, type ThresholdCheck, type ThresholdLimits } from './metrics/thresholds.js';
 import { judgeTask, type JudgeResult } from './evaluation/judge.js';
+import { prove } from './evaluation/prove.js';
 import { timeTask } from './evaluation/time.js';
 import { TIMING_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
 import { modelSize, readModel } from './onnx/read-model.js';
 import type { Warning } from './progress.js';
 import type { IntegerReport } from './runtime/integer-report.js';
-import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { requireDataSpec, warn, withHost, type DataOptions, type VerbOptions } from './verb-options.js';
 
@@ -83,7 +83,7 @@ export async function compare(options: CompareOptions): Promise<CompareResult> {
     const times = await host.run(timeTask, { models: [baseline!, ...candidates], data, runs, warmup, threads });
     const comparisons: Comparison[] = [];
     for (const [i, model] of candidates.entries()) {
-      const { report: integer } = await kernelCoverage(host, model);
+      const integer = await prove(host, { model, data, threads });
       comparisons.push(describeCandidate(options, shared, judged, i, { path: paths[i + 1]!, sizeBytes: sizes[i + 1]! }, sizes[0]!, times[0]!, times[i + 1]!, integer));
     }
     const head: CompareHead = { schema: 'qdq.compare/1', baseline: { path: options.baseline, sizeBytes: sizes[0]! }, samples: judged.samples };

@@ -54,25 +54,26 @@ export interface InspectResult {
  * const { integer } = await inspect({ model: 'model.int8.onnx' });
  */
 export async function inspect(options: InspectOptions): Promise<InspectResult> {
-  const model = await readModel(options.model);
-  const { graph } = model;
-  const sha256 = await sha256OfFile(options.model);
-  return withHost(options, async (host) => ({
-    schema: 'qdq.inspect/1',
-    model: {
-      path: options.model,
-      sizeBytes: modelSize(options.model, model),
-      sha256,
-      irVersion: model.irVersion,
-      opsets: Object.fromEntries([...model.opsets].map(([domain, version]) => [domain || 'ai.onnx', version])),
-      producer: model.producer,
-    },
-    inputs: graph.inputs.filter((value) => !graph.initializers.has(value.name)).map(describeValue),
-    outputs: graph.outputs.map(describeValue),
-    operators: countOperators(graph),
-    initializers: { byType: sumInitializers(graph) },
-    integer: (await kernelCoverage(host, stagedFile(options.model))).report,
-  }));
+  return withHost(options, async (host) => {
+    const model = await readModel(options.model);
+    const { graph } = model;
+    return {
+      schema: 'qdq.inspect/1',
+      model: {
+        path: options.model,
+        sizeBytes: modelSize(options.model, model),
+        sha256: await sha256OfFile(options.model),
+        irVersion: model.irVersion,
+        opsets: Object.fromEntries([...model.opsets].map(([domain, version]) => [domain || 'ai.onnx', version])),
+        producer: model.producer,
+      },
+      inputs: graph.inputs.filter((value) => !graph.initializers.has(value.name)).map(describeValue),
+      outputs: graph.outputs.map(describeValue),
+      operators: countOperators(graph),
+      initializers: { byType: sumInitializers(graph) },
+      integer: (await kernelCoverage(host, stagedFile(options.model))).report,
+    };
+  });
 }
 
 function describeValue({ name, type }: ValueInfo): InspectedValue {

@@ -7,6 +7,7 @@ import { readTable } from './calibration/table-file.js';
 import { chooseMethod, rangeLookup, usableMethods, type MethodTrial } from './choose-method.js';
 import { QUANTIZE_DEFAULTS, type QuantizeMode } from './defaults.js';
 import { QdqError } from './errors.js';
+import { prove } from './evaluation/prove.js';
 import type { Model } from './graph/model.js';
 import { readModel } from './onnx/read-model.js';
 import { writeModel } from './onnx/write-model.js';
@@ -99,13 +100,13 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
   const data = dataSpecOf(options);
   const overrides = options.overrides ? await readOverrides(options.overrides) : NO_OVERRIDES;
   const settings = staticSettings(options);
-  const model = await readModel(options.model);
-  refuseQuantized(model, options.model);
-  const sha256 = await sha256OfFile(options.model);
-  const folder = dirname(options.model);
-  const given = options.calibration ? await readTable(options.calibration) : undefined;
-  if (given) requireTableFor(given, { name: options.model, sha256 });
   return withHost(options, async (host, warnings) => {
+    const model = await readModel(options.model);
+    refuseQuantized(model, options.model);
+    const sha256 = await sha256OfFile(options.model);
+    const folder = dirname(options.model);
+    const given = options.calibration ? await readTable(options.calibration) : undefined;
+    if (given) requireTableFor(given, { name: options.model, sha256 });
     const prepared = await prepareModel(host, model, folder);
     const unchecked = prepared.upgraded && (await checkUpgrade(host, options.model, prepared.upgraded, data, folder));
     if (unchecked) warn(options, warnings, unchecked);
@@ -135,9 +136,10 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     clock.lap('verify');
     const output = options.dryRun ? null : await write(options.output!, verified?.quantized ?? applyStaticPlan(prepared.model, plan));
     clock.lap('write');
-    const integer = verified ? withPlanReasons(verified.integer, plan) : null;
+    let integer = verified?.integer ?? null;
     let check: QuantizeCheck | null = null;
     if (verified && data && samples && output) {
+      integer = await prove(host, { model: stagedFile(output.path), data, threads: options.threads ?? 0 });
       check = await checkQuantized(host, options, { baseline: options.model, candidate: output.path }, data, samples);
       warnAboutCheck(options, warnings, check, samples);
     }
@@ -152,7 +154,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       output,
       nodes: plan.nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
       changes: [...prepared.changes, ...(verified?.changes ?? [])],
-      integer,
+      integer: integer && withPlanReasons(integer, plan),
       check,
       plan: options.dryRun ? plan : null,
       warnings,

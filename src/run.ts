@@ -1,10 +1,10 @@
 import { outputsTask, type WrittenOutput } from './evaluation/outputs.js';
+import { prove } from './evaluation/prove.js';
 import { timeTask } from './evaluation/time.js';
 import { TIMING_DEFAULTS } from './defaults.js';
 import { statsOf, type Stats } from './metrics/statistics.js';
 import type { Warning } from './progress.js';
 import type { IntegerReport } from './runtime/integer-report.js';
-import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { readModel } from './onnx/read-model.js';
 import { requireDataSpec, withHost, type DataOptions, type VerbOptions } from './verb-options.js';
@@ -57,7 +57,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
       latencyMs: statsOf(times[0]!),
       outputs,
       files,
-      integer: (await kernelCoverage(host, model)).report,
+      integer: await prove(host, { model, data, threads }),
       warnings,
     };
   });

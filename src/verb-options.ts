@@ -56,6 +56,7 @@ export async function withHost<T>(options: VerbOptions, work: (host: RuntimeHost
   };
   const host = new RuntimeHost({ onProgress: options.onProgress, onWarning, signal: options.signal });
   try {
+    host.start();
     return await work(host, warnings);
   } finally {
     await host.close();

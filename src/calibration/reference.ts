@@ -12,7 +12,7 @@ export interface Reference {
 }
 
 /** Elements that a bin must hold: with fewer, chance would look like information. */
-const ENOUGH = 32;
+const ENOUGH = 8;
 
 /**
  * The distribution in bins that are at least `finest` wide and hold enough elements each to tell a density, zeros left out. Joined

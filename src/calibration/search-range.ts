@@ -10,37 +10,31 @@ const COARSE_FACTORS = Array.from({ length: OCTAVES * COARSE + 1 }, (_, i) => 2 
 const FINE_FACTORS = Array.from({ length: (2 * FINE) / COARSE + 1 }, (_, i) => 2 ** (1 / COARSE - i / FINE));
 
 /**
- * The range within `full` that costs least, by moving one end at a time over candidates that are evenly spaced in logarithm: coarse
- * rounds, several because the best place of one end depends on the other, then a fine one around what they found. With
- * `symmetric`, `full` must be, and both ends move together. `cost` is told the least so far and need not finish above it.
- * Deterministic; among equals the range tried first stays.
+ * The range within `full` that costs least. Both ends are first moved in together, which finds the size, then one at a time, over
+ * candidates that are evenly spaced in logarithm, coarsely and then finely around what was found. With `symmetric`, `full` must
+ * be, and the ends stay together. `cost` is told the least so far and need not finish above it. Deterministic; among equals the
+ * range tried first stays.
  */
 export function searchRange(full: Range, symmetric: boolean, cost: (range: Range, least: number) => number): Range {
   let best = full;
   let least = cost(full, Infinity);
-  const consider = (range: Range) => {
+  const consider = (min: number, max: number) => {
+    const range = { min: Math.max(min, full.min), max: Math.min(max, full.max) };
     const price = cost(range, least);
     if (price < least) [best, least] = [range, price];
   };
-  const both = (from: Range, factors: readonly number[]) => {
-    for (const factor of factors) consider({ min: Math.max(from.min * factor, full.min), max: Math.min(from.max * factor, full.max) });
-  };
-  const upper = (from: number, factors: readonly number[]) => {
-    for (const factor of factors) consider({ min: best.min, max: Math.min(from * factor, full.max) });
-  };
-  const lower = (from: number, factors: readonly number[]) => {
-    for (const factor of factors) consider({ min: Math.max(from * factor, full.min), max: best.max });
-  };
+  const together = (limit: number, factors: readonly number[]) => factors.forEach((factor) => consider(-limit * factor, limit * factor));
+  const upper = (max: number, factors: readonly number[]) => factors.forEach((factor) => consider(best.min, max * factor));
+  const lower = (min: number, factors: readonly number[]) => factors.forEach((factor) => consider(min * factor, best.max));
 
+  together(Math.max(-full.min, full.max), COARSE_FACTORS);
   if (symmetric || full.min === 0 || full.max === 0) {
-    both(full, COARSE_FACTORS);
-    both(best, FINE_FACTORS);
+    together(Math.max(-best.min, best.max), FINE_FACTORS);
     return best;
   }
   upper(full.max, COARSE_FACTORS);
   lower(full.min, COARSE_FACTORS);
-  upper(full.max, COARSE_FACTORS);
-  lower(best.min, FINE_FACTORS);
   upper(best.max, FINE_FACTORS);
+  lower(best.min, FINE_FACTORS);
   return best;
 }

@@ -1,7 +1,7 @@
 import type { DType } from '../tensor/dtype.js';
+import { numberToFloat16 } from '../tensor/float16.js';
 import { tensorFromArray, type Tensor } from '../tensor/tensor.js';
 import type { ImageSize } from './data-spec.js';
-import { numberToFloat16 } from './float16-bits.js';
 import type { ImagePlan } from './image-plan.js';
 import { cropCenter, toGray, type Picture } from './picture.js';
 import { resamplePicture } from './resample-picture.js';

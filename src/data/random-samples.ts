@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { QdqError } from '../errors.js';
 import { isFloat } from '../tensor/dtype.js';
-import { numberToFloat16 } from './float16-bits.js';
+import { numberToFloat16 } from '../tensor/float16.js';
 import { elementCount, tensorFromArray, type Tensor } from '../tensor/tensor.js';
 import type { DataWarning } from './data-spec.js';
 import { describeInput, type ModelInput } from './model-inputs.js';

@@ -33,8 +33,9 @@ export function bytes(size: number): string {
   return `${unit === 0 ? value : figure(value)} ${units[unit]}`;
 }
 
-/** A time: "0.0123 ms", "12.3 ms", "1.23 s", "2 min 5 s". */
+/** A time: "12.3 µs", "12.3 ms", "1.23 s", "2 min 5 s". */
 export function duration(ms: number): string {
+  if (ms < 0.09995) return `${figure(ms * 1000)} µs`;
   if (ms < 999.5) return `${figure(ms)} ms`;
   const seconds = ms / 1000;
   if (seconds < 119.5) return `${figure(seconds)} s`;

@@ -39,10 +39,11 @@ function inline(text: Text): string {
   return typeof text !== 'string' && text.tone === 'strong' ? `**${escaped}**` : escaped;
 }
 
-/** Underscores inside of words are no emphasis and stay readable. */
+/** Only what would be read as markup: underscores inside of words and brackets without a link stay as they are. */
 function escape(text: string): string {
   return printable(text)
-    .replace(/[\\`*|[\]]/g, '\\$&')
+    .replace(/[\\`*|~]|\](?=[([])/g, '\\$&')
+    .replace(/&(?=[a-z#])/gi, '&amp;')
     .replaceAll('<', '&lt;')
     .replace(/(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])/g, '\\_');
 }

@@ -1,4 +1,4 @@
-import type { PlannedNode, PlannedTensor, QuantizationPlan } from '../quantization/plan.js';
+import type { PlannedConstant, PlannedNode, PlannedTensor, QuantizationPlan } from '../quantization/plan.js';
 import { dtypeInfo } from '../tensor/dtype.js';
 import { heading, span, type Block } from './document.js';
 import { countOf, figure } from './format.js';
@@ -8,12 +8,12 @@ export function planSection(plan: QuantizationPlan): Block[] {
   const tensors = Object.entries(plan.tensors);
   const constants = plan.nodes.flatMap(constantRows(plan));
   return [
-    heading(`Nodes (${countOf(plan.nodes.length, 'node')})`),
+    heading(`Nodes (${plan.nodes.length})`),
     {
       kind: 'table',
       whole: true,
       columns: [{ title: 'node' }, { title: 'operator' }, { title: 'becomes' }, { title: 'kernel' }, { title: 'why' }],
-      rows: plan.nodes.map((node) => [nameOf(node), node.opType, span(node.decision, node.decision === 'quantized' ? 'good' : 'plain'), node.kernel ?? '', node.reason ?? '']),
+      rows: plan.nodes.map((node) => [node.name, node.opType, span(node.decision, node.decision === 'quantized' ? 'good' : 'plain'), node.kernel ?? '', node.reason ?? (node.takenBy ? `part of ${node.takenBy}` : '')]),
     },
     heading(`Tensors that pass through Q and DQ (${tensors.length})`),
     {
@@ -44,22 +44,21 @@ function rangeText({ range: [low, high] }: PlannedTensor): string {
 }
 
 function constantRows({ scales }: QuantizationPlan): (node: PlannedNode) => string[][] {
-  return (node) =>
-    Object.entries(node.constants ?? {}).map(([input, { dtype, axis, scales: key, zeroPoint }]) => [
-      nameOf(node),
-      input,
-      dtypeInfo(dtype).short,
-      String(zeroPoint),
-      scaleText(scales[key] ?? [], axis),
-    ]);
+  const row = (name: string, input: string, { dtype, axis, scales: key, zeroPoint }: PlannedConstant) => [
+    name,
+    input,
+    dtypeInfo(dtype).short,
+    String(zeroPoint),
+    scaleText(scales[key] ?? [], axis),
+  ];
+  return ({ name, constants = {}, biasAdd }) => [
+    ...Object.entries(constants).map(([input, constant]) => row(name, input, constant)),
+    ...(biasAdd?.as === 'int32' ? [row(biasAdd.name, String(biasAdd.input), biasAdd.constant)] : []),
+  ];
 }
 
 function scaleText(scales: readonly number[], axis: number | null): string {
   if (axis === null || scales.length === 1) return `${figure(scales[0] ?? 0, 6)}${axis === null ? '' : ` along axis ${axis}`}`;
   const [low, high] = scales.reduce(([min, max], scale) => [Math.min(min, scale), Math.max(max, scale)], [Infinity, -Infinity]);
   return `${countOf(scales.length, 'scale')} along axis ${axis}, ${figure(low)} … ${figure(high)}`;
-}
-
-function nameOf({ name, id }: PlannedNode): string {
-  return name || id;
 }

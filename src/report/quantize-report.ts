@@ -25,7 +25,7 @@ export function describeQuantize(result: QuantizeResult, model: string, options:
         ['time', describeTime(result)],
       ]),
       ...(check ? checkSection(check) : []),
-      ...(integer ? integerSection(integer) : []),
+      ...(integer ? integerSection(integer, { floatNodesOnly: plan !== null }) : []),
       ...methodsSection(result),
       ...(plan ? planSection(plan) : decisionsSection(result.nodes)),
       ...changesSection(result),
@@ -75,11 +75,12 @@ const DECISIONS = ['quantized', 'weights-only', 'float', 'kept'] as const;
 function decisionsSection(nodes: readonly QuantizedNode[]): Block[] {
   const decisions = DECISIONS.filter((decision) => nodes.some((node) => node.decision === decision));
   const byOperator = groupBy(nodes, ({ opType }) => opType);
+  const others = nodes.some(({ decision }) => decision !== 'quantized');
   return [
     heading(`Decisions (${countOf(nodes.length, 'node')})`),
     {
       kind: 'table',
-      columns: [{ title: 'operator' }, ...decisions.map((title) => ({ title, align: 'right' as const })), { title: 'why not quantized' }],
+      columns: [{ title: 'operator' }, ...decisions.map((title) => ({ title, align: 'right' as const })), ...(others ? [{ title: 'why not quantized' }] : [])],
       rows: [...byOperator]
         .sort(([, a], [, b]) => b.length - a.length)
         .map(([opType, those]) => [
@@ -92,8 +93,12 @@ function decisionsSection(nodes: readonly QuantizedNode[]): Block[] {
 }
 
 function groupReasons(nodes: readonly QuantizedNode[]): string {
-  const reasons = [...groupBy(nodes, ({ reason }) => reason ?? '')].filter(([reason]) => reason !== '').sort(([, a], [, b]) => b.length - a.length);
-  const shown = reasons.slice(0, REASONS_SHOWN).map(([reason, those]) => (those.length > 1 ? `${reason} (${groupThousands(those.length)})` : reason));
+  const given = nodes.map(({ reason }) => reason).filter((reason) => reason !== null);
+  const reasons = [...groupBy(given, (reason) => reason.replace(/"[^"]*"/g, '"…"'))].sort(([, a], [, b]) => b.length - a.length);
+  const shown = reasons.slice(0, REASONS_SHOWN).map(([pattern, those]) => {
+    const text = new Set(those).size === 1 ? those[0]! : pattern;
+    return those.length > 1 ? `${text} (${groupThousands(those.length)})` : text;
+  });
   const others = reasons.length - shown.length;
   return [...shown, ...(others > 0 ? [`${countOf(others, 'other reason')}`] : [])].join('; ');
 }

@@ -21,14 +21,23 @@ const MIN_WRAP_WIDTH = 20;
 /** A report for people at a terminal; ends with a line break. */
 export function renderTerminal(report: ReportDocument, options: TerminalOptions): string {
   const style = new Chalk({ level: options.color ? 1 : 0 });
-  const lines = [style.bold(printable(report.title)), ...report.blocks.flatMap((block) => renderBlock(block, style, options.width ?? Infinity))];
+  const lines = [style.bold(printable(report.title))];
+  for (const [i, block] of report.blocks.entries()) {
+    if (block.kind === 'heading' || needsSpace(report.blocks[i - 1], block)) lines.push('');
+    lines.push(...renderBlock(block, style, options.width ?? Infinity));
+  }
   return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;
+}
+
+/** A table's columns and the labels above it would run into each other. */
+function needsSpace(before: Block | undefined, block: Block): boolean {
+  return before?.kind === 'facts' && block.kind === 'table';
 }
 
 function renderBlock(block: Block, style: ChalkInstance, width: number): string[] {
   switch (block.kind) {
     case 'heading':
-      return ['', style.bold(printable(block.text))];
+      return [style.bold(printable(block.text))];
     case 'paragraph':
       return [INDENT + paint(block.text, style)];
     case 'facts':

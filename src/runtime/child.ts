@@ -1,5 +1,6 @@
 /** Entry of the child process: runs the tasks that the parent asks for, one after another. */
 import { QdqError, messageOf } from '../errors.js';
+import { preloadRuntime } from './session.js';
 import type { Task, TaskFailure, TaskMessage, TaskRequest } from './task.js';
 
 const send = (message: TaskMessage) => process.send?.(message);
@@ -28,7 +29,7 @@ function failureOf(error: unknown): TaskFailure {
   return { code: 'internal', message: messageOf(error), ...stack };
 }
 
-let queue = Promise.resolve();
+let queue = Promise.resolve().then(preloadRuntime);
 process.on('message', (request: TaskRequest) => {
   queue = queue.then(() => handle(request));
 });

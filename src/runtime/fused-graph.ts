@@ -4,21 +4,17 @@ import type { Graph, Model, Node } from '../graph/model.js';
 import { decodeModel, encodeModel } from '../onnx/model-codec.js';
 import { Session } from './session.js';
 
-/** A model as the runtime rewrote it, with the way back from its nodes to those of the model that came in. */
-export interface FusedGraph {
-  readonly graph: Graph;
-  /** Nodes of the model that came in whose marks the name of a fused node bears. */
-  readonly marked: (fused: Node) => readonly Node[];
+/** A model whose nodes bear unique marks as names, and the way back from a mark to the node. */
+export interface MarkedModel {
+  readonly bytes: Uint8Array;
+  /** Nodes of the model that came in whose marks a name contains. */
+  readonly nodesIn: (name: string) => readonly Node[];
 }
 
 const MARK = /qdq-node-\d{6}/g;
 
-/**
- * Lets onnxruntime optimize a model as far as Q/DQ fusion goes and reads the result. Each node gets a unique mark as its name
- * beforehand, because fused nodes mostly keep names, with additions, and models may repeat or leave out names. The layout step beyond
- * `extended` is left out: it renames values and changes no kernel's arithmetic.
- */
-export async function fusedGraph(model: Model, externalDataFolder: string, scratchPath: string): Promise<FusedGraph> {
+/** Marks all nodes: what the runtime fuses mostly keeps names, with additions, and models may repeat or leave out names. */
+export function markNodes(model: Model): MarkedModel {
   const byMark = new Map<string, Node>();
   const mark = (graph: Graph): Graph => ({
     ...graph,
@@ -28,12 +24,26 @@ export async function fusedGraph(model: Model, externalDataFolder: string, scrat
       return mapSubgraphs({ ...node, name }, mark);
     }),
   });
-  const marked = encodeModel({ ...model, graph: mark(model.graph) });
-  const session = await Session.open(marked, { optimization: 'extended', optimizedModelPath: scratchPath, externalDataFolder });
+  return {
+    bytes: encodeModel({ ...model, graph: mark(model.graph) }),
+    nodesIn: (name) => (name.match(MARK) ?? []).flatMap((found) => byMark.get(found) ?? []),
+  };
+}
+
+/** A model as the runtime rewrote it. */
+export interface FusedGraph {
+  readonly graph: Graph;
+  /** Nodes of the model that came in that a fused node stands for, as far as its name tells. */
+  readonly marked: (fused: Node) => readonly Node[];
+}
+
+/**
+ * Lets onnxruntime optimize a marked model as far as Q/DQ fusion goes and reads the result. The layout step beyond `extended` is left out:
+ * it renames values and changes no kernel's arithmetic.
+ */
+export async function fusedGraph(marked: MarkedModel, externalDataFolder: string, scratchPath: string): Promise<FusedGraph> {
+  const session = await Session.open(marked.bytes, { optimization: 'extended', optimizedModelPath: scratchPath, externalDataFolder });
   await session.release();
   const { graph } = decodeModel(await readFile(scratchPath));
-  return {
-    graph,
-    marked: (fused) => (fused.name.match(MARK) ?? []).flatMap((name) => byMark.get(name) ?? []),
-  };
+  return { graph, marked: (fused) => marked.nodesIn(fused.name) };
 }

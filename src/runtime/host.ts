@@ -41,6 +41,11 @@ export class RuntimeHost {
     options.signal?.addEventListener('abort', this.#abort, { once: true });
   }
 
+  /** Starts the child ahead of the first task, so that it loads the runtime while the caller reads its files. */
+  start(): void {
+    if (!this.#options.signal?.aborted) this.#child ??= this.#start();
+  }
+
   /** Runs a task in the child, starting it where needed. Rejects with what the task threw, or with `runtime-crashed`. */
   async run<Arguments, Result>(task: Task<Arguments, Result>, args: Arguments): Promise<Result> {
     if (this.#options.signal?.aborted) throw interrupted();

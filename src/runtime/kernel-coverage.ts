@@ -5,7 +5,7 @@ import { allNodes } from '../graph/traversal.js';
 import { constantNodes } from '../passes/fold-constants.js';
 import { dtypeInfo, isFloat, isQuantizedType } from '../tensor/dtype.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { fusedGraph, type FusedGraph } from './fused-graph.js';
+import { fusedGraph, markNodes, type FusedGraph } from './fused-graph.js';
 import { floatReason } from './float-reason.js';
 import type { RuntimeHost } from './host.js';
 import type { IntegerNode, IntegerReport } from './integer-report.js';
@@ -27,7 +27,7 @@ export const coverageTask = defineTask(
   'coverageTask',
   async (args: { model: StagedModel; scratchPath: string }): Promise<KernelCoverage> => {
     const model = await readStaged(args.model);
-    const fused = await fusedGraph(model, args.model.externalDataFolder, args.scratchPath);
+    const fused = await fusedGraph(markNodes(model), args.model.externalDataFolder, args.scratchPath);
     return { report: integerReport(model, fused), readDequantized: nodesReadingDequantized(fused) };
   },
 );
@@ -66,13 +66,14 @@ export function integerReport(model: Model, fused: FusedGraph): IntegerReport {
   };
 }
 
-interface NodeInGraph {
+/** A node, and the graph or body that it stands in. */
+export interface NodeInGraph {
   readonly node: Node;
   readonly graph: Graph;
 }
 
-/** Compute nodes of a graph and its bodies that do not depend on constants only. */
-function computeNodes(graph: Graph): NodeInGraph[] {
+/** Compute nodes of a graph and its bodies, in the order of the report, that do not depend on constants only. */
+export function computeNodes(graph: Graph): NodeInGraph[] {
   const constant = constantNodes(graph);
   return graph.nodes.flatMap((node) => [
     ...(computeArithmetic(node) && !constant.has(node) ? [{ node, graph }] : []),

@@ -58,6 +58,11 @@ export function computeArithmetic(node: Node): Arithmetic | undefined {
   return intAttribute(node, 'accuracy_level', 0) === INTEGER_ACCURACY_LEVEL ? 'integer' : 'float';
 }
 
+/** Whether operators of this type multiply and accumulate. */
+export function isComputeOperator(opType: string): boolean {
+  return INTEGER_COMPUTE.has(opType) || FLOAT_COMPUTE.has(opType) || BLOCK_WEIGHTS.has(opType);
+}
+
 /** Whether a node of a fused graph works on quantized values with scales: compute nodes, QLinearAdd and its like. */
 export function isIntegerKernel(node: Node): boolean {
   return computeArithmetic(node) === 'integer' || node.opType.startsWith('QLinear') || node.opType === 'DynamicQuantizeLinear';

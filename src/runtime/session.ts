@@ -34,6 +34,11 @@ export interface SessionValue {
 const load = () => createRequire(import.meta.url)('onnxruntime-node') as typeof import('onnxruntime-node');
 let runtime: typeof import('onnxruntime-node') | undefined;
 
+/** Loads the runtime's library ahead of the first session. */
+export function preloadRuntime(): void {
+  runtime ??= load();
+}
+
 /** A loaded model. Belongs into the runtime's child process: `run` blocks the event loop. */
 export class Session {
   readonly inputs: readonly SessionValue[];

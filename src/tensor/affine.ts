@@ -1,4 +1,5 @@
 import type { DType } from './dtype.js';
+import { roundHalfEven } from './round-half-even.js';
 import { tensorFromArray, type Tensor, type TypedArray } from './tensor.js';
 import { numbersOf } from './values.js';
 
@@ -53,12 +54,6 @@ export function representableRange({ dtype, scale, zeroPoint }: AffineParameters
 export function usableScale(scale: number): number {
   if (!(scale > 0)) return 1;
   return Math.fround(Math.max(scale, SMALLEST_SCALE));
-}
-
-/** Nearest integer, ties to even, as QuantizeLinear rounds. Exact for |x| < 2^51. */
-export function roundHalfEven(x: number): number {
-  const shift = 6755399441055744; // 1.5 · 2^52
-  return x + shift - shift;
 }
 
 /** clamp(round(x / scale) + zeroPoint), the division in float32 as the runtime does it. */

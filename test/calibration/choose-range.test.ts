@@ -76,7 +76,7 @@ for (const [name, values] of Object.entries(DATA)) {
       const expected = 1 - percentile / 100;
       const close = (actual: number, wanted: number) => assert.ok(Math.abs(actual - wanted) <= 0.001 + wanted * 0.05, `${actual} ${wanted}`);
       // Where many elements are one value, such as the 6 of a Relu6, the limit stands on it.
-      if (name === 'relu6') assert.equal(max, 6);
+      if (name === 'relu6') assert.equal(max === 6, percentile > 98);
       else close(share((value) => value < min || value > max), expected);
       if (least < 0 && greatest > 0) close(share((value) => value < min), expected / 2);
       if (name !== 'relu6') close(share((value) => Math.abs(value) > magnitude), expected);
@@ -127,8 +127,10 @@ test('entropy finds the least divergence of a distribution for which it is known
 });
 
 test('entropy clips a heavy tail and keeps what is even', () => {
-  const clipped = chooseRange(recordOf(outliers), 'entropy');
-  assert.ok(clipped.max < 0.1 * Math.max(...outliers) && clipped.min > 0.1 * Math.min(...outliers), JSON.stringify(clipped));
+  const heavy = normal(400_000, 5).map((value, i) => (i % 10_000 === 0 ? value * 200 : value));
+  const record = recordOf(heavy);
+  const clipped = chooseRange(record, 'entropy');
+  assert.ok(clipped.max < 0.1 * record.max! && clipped.min > 0.1 * record.min!, JSON.stringify([clipped, record.min, record.max]));
   const even = chooseRange(recordOf(DATA['uniform']!), 'entropy');
   assert.ok(even.max > 0.98 && even.min < -0.98, JSON.stringify(even));
 });

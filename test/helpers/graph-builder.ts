@@ -22,6 +22,11 @@ export interface PairSpec {
   readonly zeroPoint?: number;
 }
 
+/** The same for a constant, with the axis of its channels. */
+export interface WeightSpec extends PairSpec {
+  readonly axis?: number;
+}
+
 /** A float attribute. */
 export const float = (value: number): Attribute => ({ kind: 'float', value });
 
@@ -117,22 +122,38 @@ export class GraphBuilder {
     return this.dequantize(this.quantize(value, spec), spec);
   }
 
-  /** A weight stored as integers and read through DequantizeLinear; per channel where an axis is given. */
-  quantizedWeight(name: string, dims: readonly number[], spec: PairSpec & { readonly axis?: number } = {}): string {
+  /** A weight as integers of noise with its scale and zero point, in the order in which operators take them; per channel where an axis is given. */
+  integerWeight(name: string, dims: readonly number[], spec: WeightSpec = {}): [string, string, string] {
     const { dtype = 'int8', scale = 1 / 64, zeroPoint = middle(dtype), axis } = spec;
     const [qmin, qmax] = INTEGER_LIMITS[dtype];
     const integers = integerArray(dtype, elementCount(dims));
     // Half of the range, so that u8 × s8 pairs add up without saturating on any machine.
     noise(integers.length, this.#seed++).forEach((value, i) => (integers[i] = quantizeValue(value * (qmax - zeroPoint) * 0.5, 1, zeroPoint, qmin, qmax)));
     this.constant(`${name}_q`, tensorFromArray(dtype, dims, integers));
-    return this.#storedConstant(name, dtype, scale, zeroPoint, axis === undefined ? undefined : dims[axis]!, axis);
+    return [`${name}_q`, ...this.#channelParameters(name, dtype, scale, zeroPoint, axis === undefined ? undefined : dims[axis]!)];
+  }
+
+  /** The same, read through DequantizeLinear. */
+  quantizedWeight(name: string, dims: readonly number[], spec: WeightSpec = {}): string {
+    return this.#dequantizeConstant(name, this.integerWeight(name, dims, spec), spec.axis);
   }
 
   /** A bias of int32 that is read through DequantizeLinear. */
   quantizedBias(name: string, dims: readonly number[], scale: number, perChannel = false): string {
     const integers = Int32Array.from(noise(elementCount(dims), this.#seed++), (value) => Math.round(value * 4000));
     this.constant(`${name}_q`, tensorFromArray('int32', dims, integers));
-    return this.#storedConstant(name, 'int32', scale, 0, perChannel ? integers.length : undefined, dims.length - 1);
+    const parameters = this.#channelParameters(name, 'int32', scale, 0, perChannel ? integers.length : undefined);
+    return this.#dequantizeConstant(name, [`${name}_q`, ...parameters], perChannel ? dims.length - 1 : undefined);
+  }
+
+  /** A [rows, columns] weight in uint4 or int4 with one scale for each block of rows, read through DequantizeLinear (operator set 21). */
+  blockWeight(name: string, [rows, columns]: readonly [number, number], dtype: 'int4' | 'uint4', blockSize: number): string {
+    const nibbles = noise(rows * columns, this.#seed++).map((value) => (dtype === 'int4' ? value * 7 : value * 7 + 8));
+    const packed = Uint8Array.from({ length: Math.ceil(nibbles.length / 2) }, (_, i) => (nibbles[2 * i]! & 15) | ((nibbles[2 * i + 1]! & 15) << 4));
+    const blocks = Math.ceil(rows / blockSize);
+    this.constant(`${name}_q`, tensorFromArray(dtype, [rows, columns], packed));
+    const scales = this.floats(`${name}_scale`, new Array<number>(blocks * columns).fill(1 / 16), [blocks, columns]);
+    return this.op(name, 'DequantizeLinear', [`${name}_q`, scales], { attributes: { axis: 0, block_size: blockSize } });
   }
 
   graph(name = 'graph'): Graph {
@@ -159,13 +180,13 @@ export class GraphBuilder {
     return [this.floats(`${name}_scale`, [scale], []), this.#zeroPoints(`${name}_zero`, dtype, zeroPoint, undefined)];
   }
 
-  #storedConstant(name: string, dtype: QuantizedType | 'int32', scale: number, zeroPoint: number, channels: number | undefined, axis: number | undefined): string {
+  #channelParameters(name: string, dtype: QuantizedType | 'int32', scale: number, zeroPoint: number, channels: number | undefined): [string, string] {
     const scales = channels === undefined ? this.floats(`${name}_scale`, [scale], []) : this.floats(`${name}_scale`, new Array<number>(channels).fill(scale));
-    const zeros = this.#zeroPoints(`${name}_zero`, dtype, zeroPoint, channels);
-    return this.op(name, 'DequantizeLinear', [`${name}_q`, scales, zeros], {
-      domain: this.domain,
-      ...(channels === undefined || axis === undefined ? {} : { attributes: { axis } }),
-    });
+    return [scales, this.#zeroPoints(`${name}_zero`, dtype, zeroPoint, channels)];
+  }
+
+  #dequantizeConstant(name: string, inputs: readonly string[], axis: number | undefined): string {
+    return this.op(name, 'DequantizeLinear', inputs, { domain: this.domain, ...(axis === undefined ? {} : { attributes: { axis } }) });
   }
 
   #zeroPoints(name: string, dtype: QuantizedType | 'int32', value: number, channels: number | undefined): string {

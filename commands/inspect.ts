@@ -1,0 +1,24 @@
+import type { Command } from 'commander';
+import type { Context } from './context.js';
+import { perform } from './perform.js';
+
+/** Adds `qdq inspect`. */
+export function addInspect(program: Command, context: Context): void {
+  program
+    .command('inspect')
+    .summary('show sizes, types, operators, and what runs on integers')
+    .description('Shows the sizes, types and operators of a model, and which of its compute nodes run in integer kernels.')
+    .argument('<model>', 'an ONNX file')
+    .addHelpText('after', EXAMPLE)
+    .action(async (model: string, _flags: unknown, command: Command) =>
+      perform(context, command, {
+        inputs: [model],
+        run: async (common) => (await import('../src/inspect.js')).inspect({ ...common, model }),
+        describe: async (result) => (await import('../src/report/inspect-report.js')).describeInspect(result),
+      }),
+    );
+}
+
+const EXAMPLE = `
+Example:
+  $ qdq inspect model.int8.onnx --json | jq .integer.integerNodes`;

@@ -1,0 +1,116 @@
+import { Option, type Command } from 'commander';
+import { RANGE_METHODS, type RangeMethod } from '../src/calibration/choose-range.js';
+import { QUANTIZE_DEFAULTS, QUANTIZE_MODES, type QuantizeMode } from '../src/defaults.js';
+import { TARGETS, type TargetName } from '../src/quantization/target.js';
+import type { QuantizeOptions } from '../src/quantize.js';
+import type { QuantizedType } from '../src/tensor/affine.js';
+import { dtypeInfo } from '../src/tensor/dtype.js';
+import type { Context } from './context.js';
+import { addDataOptions, dataOptionsOf, type DataFlags } from './data-options.js';
+import { collectText, percentage, RepeatableOption, textList } from './options.js';
+import { perform } from './perform.js';
+import type { Place } from './places.js';
+
+interface QuantizeFlags extends DataFlags {
+  readonly output?: string;
+  readonly mode: QuantizeMode;
+  readonly calibration?: string;
+  readonly method: 'auto' | RangeMethod;
+  readonly percentile: number;
+  readonly exact?: boolean;
+  readonly target: TargetName;
+  readonly activationType?: string;
+  readonly weightType?: string;
+  readonly perTensor?: boolean;
+  readonly symmetricActivations?: boolean;
+  readonly reduceRange?: boolean;
+  readonly include?: string[];
+  readonly exclude?: string[];
+  readonly opTypes?: string[];
+  readonly overrides?: string;
+  readonly dryRun?: boolean;
+  readonly verify: boolean;
+  readonly depfile?: string;
+}
+
+const TYPES = new Map((['uint8', 'int8', 'uint16', 'int16'] as const satisfies readonly QuantizedType[]).map((type) => [dtypeInfo(type).short, type]));
+const WEIGHT_TYPES = ['s8', 'u8'];
+
+/** Adds `qdq quantize`. */
+export function addQuantize(program: Command, context: Context): void {
+  const command = program
+    .command('quantize')
+    .summary('quantize a float model so that it runs on integers')
+    .description('Quantizes a float model: places Q/DQ where an integer kernel takes them, writes it, and shows what it then runs as.')
+    .argument('<model>', 'a float ONNX file')
+    .option('-o, --output <file>', 'the model to write')
+    .addOption(new Option('--mode <mode>', 'way into integers').choices(QUANTIZE_MODES).default(QUANTIZE_DEFAULTS.mode))
+    .option('--dry-run', 'print the plan, write nothing')
+    .option('--no-verify', 'do not look up what the written model runs as, and do not measure it')
+    .option('--depfile <file>', 'write a Makefile rule that names what the output was made from');
+  addRangeOptions(command);
+  addTypeOptions(command);
+  addDataOptions(command);
+  command.addHelpText('after', EXAMPLE).action(async (model: string, flags: QuantizeFlags) => {
+    const { output, calibration, overrides, depfile, dryRun } = flags;
+    await perform(context, command, {
+      inputs: [model, calibration, overrides],
+      outputs: [...place('--output', dryRun ? undefined : output), ...place('--depfile', depfile)],
+      run: async (common) => (await import('../src/quantize.js')).quantize({ ...common, ...quantizeOptionsOf(model, flags) }),
+      describe: async (result, options) => (await import('../src/report/quantize-report.js')).describeQuantize(result, model, options),
+      finish: async () => {
+        if (depfile === undefined || output === undefined) return;
+        const { writeDepfile } = await import('./depfile.js');
+        await writeDepfile(depfile, output, { model, data: flags.data, files: [calibration, overrides, flags.preprocessor] });
+      },
+    });
+  });
+}
+
+function addRangeOptions(command: Command): void {
+  command
+    .optionsGroup('Ranges of activations:')
+    .option('--calibration <table>', 'a table that qdq calibrate wrote (default: calibrate on --data)')
+    .addOption(new Option('--method <name>', 'how ranges are chosen; auto tries all and keeps the best').choices(['auto', ...RANGE_METHODS]).default(QUANTIZE_DEFAULTS.method))
+    .addOption(new Option('--percentile <p>', 'percent of the elements inside the range, for the method percentile').argParser(percentage).default(QUANTIZE_DEFAULTS.percentile))
+    .option('--exact', 'count every element of every activation (default: for up to 64 samples)')
+    .option('--overrides <file>', 'JSON with ranges of values, and nodes to keep in float');
+}
+
+function addTypeOptions(command: Command): void {
+  command
+    .optionsGroup('Types and nodes:')
+    .addOption(new Option('--target <name>', 'machine that the model is for').choices(Object.keys(TARGETS)).default(QUANTIZE_DEFAULTS.target))
+    .addOption(new Option('--activation-type <type>', "type of activations (default: the target's)").choices([...TYPES.keys()]))
+    .addOption(new Option('--weight-type <type>', "type of weights (default: the target's)").choices(WEIGHT_TYPES))
+    .option('--per-tensor', 'one scale for each weight (default: one for each channel)')
+    .option('--symmetric-activations', 'ranges of activations equal on both sides of zero')
+    .option('--reduce-range', "weights in 7 bits (default: the target's)")
+    .addOption(new RepeatableOption('--include <glob>', 'quantize only nodes with such names; repeatable').argParser(collectText))
+    .addOption(new RepeatableOption('--exclude <glob>', 'leave nodes with such names in float; repeatable').argParser(collectText))
+    .addOption(new RepeatableOption('--op-types <list>', 'quantize only these operators, as in Conv,Gemm').argParser(textList));
+}
+
+function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions {
+  const { output, mode, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange } = flags;
+  const { include, exclude, opTypes, overrides, dryRun, verify } = flags;
+  return {
+    ...dataOptionsOf(flags),
+    ...{ model, output, mode, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange },
+    ...{ include, exclude, opTypes, overrides, dryRun, verify },
+    activationType: TYPES.get(flags.activationType ?? ''),
+    weightType: TYPES.get(flags.weightType ?? ''),
+  };
+}
+
+function place(option: string, path: string | undefined): Place[] {
+  return path === undefined ? [] : [{ option, path }];
+}
+
+const EXAMPLE = `
+Targets:
+${Object.entries(TARGETS).map(([name, { description }]) => `  ${name.padEnd(14)}${description}`).join('\n')}
+
+Examples:
+  $ qdq quantize model.onnx --data calibration/ -o model.int8.onnx
+  $ qdq quantize model.onnx --calibration model.ranges.json --dry-run`;

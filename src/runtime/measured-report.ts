@@ -1,0 +1,68 @@
+import { indexOf } from '../graph/graph-index.js';
+import type { Graph, Model, Node } from '../graph/model.js';
+import type { MarkedModel } from './fused-graph.js';
+import type { IntegerNode, IntegerReport } from './integer-report.js';
+import { computeNodes, type NodeInGraph } from './kernel-coverage.js';
+import { computeArithmetic, isComputeOperator, isDequantize } from './kernels.js';
+import { multiplyAccumulates } from './multiply-accumulates.js';
+import type { ProfiledNode } from './profile.js';
+
+/** Adds what a profiled run showed to a report: the kernels that ran, their times, multiply–accumulates and the shares of both. */
+export function withProfile(report: IntegerReport, model: Model, marked: MarkedModel, profiled: readonly ProfiledNode[], runs: number): IntegerReport {
+  const found = computeNodes(model.graph);
+  const kernels = profiledKernels(model.graph, found, marked, profiled);
+  const nodes = report.nodes.map((node, i): IntegerNode => {
+    const { node: source, graph } = found[i]!;
+    const kernel = kernels.get(source);
+    if (!kernel) return node;
+    const runsAs = ranOnIntegers(kernel) ? 'integer' : node.kernel === kernel.opType ? node.runsAs : 'float';
+    return { ...node, runsAs, macs: multiplyAccumulates(source, graph, kernel), timeMs: timeOfRun(kernel, runs), reason: runsAs === 'integer' ? null : node.reason };
+  });
+  const total = profiled.reduce((sum, node) => sum + timeOfRun(node, runs), 0);
+  const integer = profiled.filter(ranOnIntegers).reduce((sum, node) => sum + timeOfRun(node, runs), 0);
+  const macs = (of: readonly IntegerNode[]) => of.reduce((sum, node) => sum + (node.macs ?? 0), 0);
+  const integerNodes = nodes.filter((node) => node.runsAs === 'integer');
+  return {
+    ...report,
+    integerNodes: integerNodes.length,
+    macsShare: nodes.length > 0 && nodes.every((node) => node.macs !== null) ? macs(integerNodes) / macs(nodes) : null,
+    timeShare: total > 0 ? integer / total : null,
+    nodes,
+  };
+}
+
+/** Median time that a node took in one run of the model, in milliseconds. */
+function timeOfRun({ timesMs }: ProfiledNode, runs: number): number {
+  if (timesMs.length === 0) return 0;
+  const sorted = [...timesMs].sort((a, b) => a - b);
+  return sorted[sorted.length >> 1]! * (timesMs.length / runs);
+}
+
+/** Whether a node worked on integers: by its operator, or because it moved quantized elements. */
+function ranOnIntegers({ opType, inputs }: ProfiledNode): boolean {
+  const kernel = { name: '', opType, domain: '', inputs: [], outputs: [], attributes: new Map() };
+  if (computeArithmetic(kernel) === 'integer' || opType.startsWith('QLinear')) return true;
+  return /^u?int(8|16)$/.test(inputs[0]?.type ?? '') && !isDequantize(kernel) && !isComputeOperator(opType);
+}
+
+/** The kernel that ran for each compute node: by marks, otherwise by the output that layout changes name a kernel after. */
+function profiledKernels(graph: Graph, nodes: readonly NodeInGraph[], marked: MarkedModel, profiled: readonly ProfiledNode[]): Map<Node, ProfiledNode> {
+  const kernels = new Map<Node, ProfiledNode>();
+  const wanted = new Set(nodes.map(({ node }) => node));
+  for (const kernel of profiled) {
+    if (!isComputeOperator(kernel.opType)) continue;
+    const byMark = marked.nodesIn(kernel.name).filter((node) => wanted.has(node));
+    const node = byMark[0] ?? behindOutput(graph, kernel.name.replace(/_nchwc.*$/, ''));
+    if (node && wanted.has(node)) kernels.set(node, kernel);
+  }
+  return kernels;
+}
+
+/** The compute node that makes a value, activations in between skipped. */
+function behindOutput(graph: Graph, value: string): Node | undefined {
+  const index = indexOf(graph);
+  for (let node = index.producer(value); node; node = index.producer(node.inputs[0] ?? '')) {
+    if (computeArithmetic(node)) return node;
+  }
+  return undefined;
+}

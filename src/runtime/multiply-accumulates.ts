@@ -1,0 +1,47 @@
+import { indexOf } from '../graph/graph-index.js';
+import type { Graph, Node } from '../graph/model.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { elementCount } from '../tensor/tensor.js';
+import { isDequantize } from './kernels.js';
+import type { ProfiledNode } from './profile.js';
+
+/**
+ * Multiply–accumulates of one run of a compute node, from the shapes that its kernel saw:
+ * convolution N · spatial · |weight|, product outputs · K, recurrent T · B · (|W| + |R|). Null for operators without a formula here.
+ */
+export function multiplyAccumulates(node: Node, graph: Graph, kernel: ProfiledNode): number | null {
+  const output = kernel.outputs[0]?.dims;
+  const input = kernel.inputs[0]?.dims;
+  if (!output || !input) return null;
+  if (/Conv/.test(node.opType)) {
+    const weight = weightOf(node, graph);
+    if (!weight) return null;
+    const transposed = /Transpose/.test(node.opType);
+    const positions = transposed ? positionsOf(input, weight.dims[0]!) : positionsOf(output, weight.dims[0]!);
+    return positions * elementCount(weight.dims);
+  }
+  if (/MatMul|Gemm/.test(node.opType)) return elementCount(output) * (input.at(-1) ?? 1);
+  if (/LSTM|GRU|RNN/.test(node.opType)) {
+    const [sequence = 1, batch = 1] = input;
+    const weights = node.inputs.slice(1, 3).map((name) => graph.initializers.get(name));
+    return weights.every((tensor) => tensor) ? sequence * batch * weights.reduce((sum, tensor) => sum + elementCount(tensor!.dims), 0) : null;
+  }
+  return null;
+}
+
+/** Batch times spatial positions, whether channels come second, last, or second and padded to the kernel's block. */
+function positionsOf(dims: readonly number[], channels: number): number {
+  const axis = dims[1] !== channels && dims.at(-1) === channels ? dims.length - 1 : 1;
+  return elementCount(dims.filter((_, i) => i !== axis));
+}
+
+/** The weight of a convolution: its largest constant, seen through DequantizeLinear. */
+function weightOf(node: Node, graph: Graph): Tensor | undefined {
+  const index = indexOf(graph);
+  const constants = node.inputs.flatMap((input) => {
+    const producer = index.producer(input);
+    // Constants that callers may override count too: only their shape is of interest.
+    return graph.initializers.get(producer && isDequantize(producer) ? producer.inputs[0]! : input) ?? [];
+  });
+  return constants.filter((tensor) => tensor.dims.length > 2).sort((a, b) => b.storage.byteLength - a.storage.byteLength)[0];
+}

@@ -1,0 +1,80 @@
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import type { Tensor } from '../tensor/tensor.js';
+import { Session, toFeeds } from './session.js';
+
+/** One node as it ran. */
+export interface ProfiledNode {
+  readonly name: string;
+  readonly opType: string;
+  /** Times of its runs in milliseconds, in order. */
+  readonly timesMs: number[];
+  /** Shapes of the inputs and outputs of its last run, with their element types as the runtime names them. */
+  readonly inputs: readonly ProfiledValue[];
+  readonly outputs: readonly ProfiledValue[];
+}
+
+/** A value that a node received or made. */
+export interface ProfiledValue {
+  readonly type: string;
+  readonly dims: readonly number[];
+}
+
+interface TraceEvent {
+  readonly cat?: string;
+  readonly name?: string;
+  readonly dur?: number;
+  readonly args?: { readonly op_name?: string; readonly input_type_shape?: TraceShapes; readonly output_type_shape?: TraceShapes };
+}
+
+type TraceShapes = readonly Readonly<Record<string, readonly number[]>>[];
+
+const SUFFIX = '_kernel_time';
+
+/**
+ * Runs a model on feeds in turn with the runtime's profiler on and returns what each node took. The first `warmup` runs do not count.
+ * `scratchPrefix` is a path prefix for the trace, which is removed.
+ */
+export async function profileRuns(
+  bytes: Uint8Array,
+  feeds: readonly ReadonlyMap<string, Tensor>[],
+  options: { readonly runs: number; readonly warmup: number; readonly threads: number; readonly externalDataFolder: string; readonly scratchPrefix: string },
+): Promise<ProfiledNode[]> {
+  const { scratchPrefix, threads, externalDataFolder } = options;
+  const session = await Session.open(bytes, { profilePrefix: scratchPrefix, threads, externalDataFolder });
+  const converted = feeds.map(toFeeds);
+  for (let run = 0; run < options.warmup + options.runs; run++) await session.runRaw(converted[run % converted.length]!);
+  session.endProfiling();
+  await session.release();
+  const nodes = new Map<string, ProfiledNode>();
+  for (const event of await readTrace(scratchPrefix)) {
+    if (event.cat !== 'Node' || !event.name?.endsWith(SUFFIX) || event.dur === undefined) continue;
+    const name = event.name.slice(0, -SUFFIX.length);
+    const timesMs = nodes.get(name)?.timesMs ?? [];
+    timesMs.push(event.dur / 1000);
+    const { op_name: opType = '', input_type_shape: inputs = [], output_type_shape: outputs = [] } = event.args ?? {};
+    nodes.set(name, { name, opType, timesMs, inputs: inputs.map(profiledValue), outputs: outputs.map(profiledValue) });
+  }
+  return [...nodes.values()].map((node) => ({ ...node, timesMs: node.timesMs.slice(warmedUp(node.timesMs.length, options)) }));
+}
+
+/** Index of a node's first run after the warm-up. A node inside a body may run several times, or not at all, in one run of the model. */
+function warmedUp(count: number, { runs, warmup }: { readonly runs: number; readonly warmup: number }): number {
+  return Math.floor((count * warmup) / (runs + warmup));
+}
+
+/** The binding does not say where it put the trace: the runtime adds date and time to the prefix. */
+async function readTrace(prefix: string): Promise<TraceEvent[]> {
+  const folder = dirname(prefix);
+  const [name] = (await readdir(folder)).filter((file) => file.startsWith(basename(prefix)) && file.endsWith('.json')).sort().reverse();
+  if (!name) return [];
+  const path = join(folder, name);
+  const events = JSON.parse(await readFile(path, 'utf8')) as TraceEvent[];
+  await rm(path);
+  return events;
+}
+
+function profiledValue(entry: Readonly<Record<string, readonly number[]>>): ProfiledValue {
+  const [[type, dims] = ['', []]] = Object.entries(entry);
+  return { type, dims };
+}

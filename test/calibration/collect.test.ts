@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { mergeObservations, TABLE_SCHEMA, type Observations } from '../../src/calibration/calibration-table.js';
+import { collectTask, type CollectArguments, type CollectResult } from '../../src/calibration/collect.js';
+import { tableText } from '../../src/calibration/table-file.js';
+import { encodeNpy } from '../../src/data/encode-npy.js';
+import type { Model } from '../../src/graph/model.js';
+import { createNode } from '../../src/graph/graph-editor.js';
+import { encodeModel } from '../../src/onnx/model-codec.js';
+import type { ProgressEvent } from '../../src/progress.js';
+import { RuntimeHost, type HostOptions } from '../../src/runtime/host.js';
+import { tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
+import { temporaryFolder } from '../helpers/temporary-folder.js';
+import { convModel, floatInfo, modelOf, noise, noiseTensor } from './models.js';
+
+const NAMES = ['x', 'c1', 'r1', 'c2', 's', 'f', 'y'];
+
+/** Writes a model and samples, and returns what collects from them. */
+function prepare(t: TestContext, model: Model, samples: Readonly<Record<string, Tensor>>, options: HostOptions = {}) {
+  const folder = temporaryFolder(t);
+  const host = new RuntimeHost(options);
+  t.after(() => host.close());
+  const modelPath = join(folder, 'model.onnx');
+  writeFileSync(modelPath, encodeModel(model));
+  const data = join(folder, 'data');
+  mkdirSync(data);
+  for (const [name, tensor] of Object.entries(samples)) writeFileSync(join(data, `${name}.npy`), encodeNpy(tensor));
+  const collect = (args: Partial<CollectArguments> = {}): Promise<CollectResult> =>
+    host.run(collectTask, { modelPath, names: NAMES, data: { paths: [data] }, ...args });
+  return { collect, folder, host };
+}
+
+/** Pictures, of which some have other sizes. */
+function pictures(count: number, sizeOf: (i: number) => readonly [number, number] = () => [64, 64]): Record<string, Tensor> {
+  const entries = Array.from({ length: count }, (_, i) => [`p${String(i).padStart(3, '0')}`, noiseTensor([1, 3, ...sizeOf(i)], i + 1)] as const);
+  return Object.fromEntries(entries);
+}
+
+/** The bytes of a table of these observations. */
+function bytesOf({ sampled, samples, tensors, nonFinite }: Observations): string {
+  return tableText({ schema: TABLE_SCHEMA, version: '', runtime: '', model: { name: '', sha256: '' }, sampled, samples, tensors, nonFinite });
+}
+
+test('collect observes what the runtime computes, whole', async (t) => {
+  const { collect } = prepare(t, convModel(), pictures(3));
+  const { tensors, samples, sampled, nonFinite } = await collect();
+  assert.deepEqual(Object.keys(tensors), ['c1', 'c2', 'f', 'r1', 's', 'x', 'y']);
+  assert.deepEqual(samples.map(({ name }) => name), ['p000.npy', 'p001.npy', 'p002.npy']);
+  assert.equal(sampled, false);
+  assert.deepEqual(nonFinite, []);
+  const { bins, ...c1 } = tensors['c1']!;
+  assert.equal(bins.count.reduce((a, b) => a + b), 3 * 16 * 64 * 64);
+  assert.deepEqual([c1.dtype, c1.dims, c1.samples, c1.count], ['float32', [1, 16, 64, 64], 3, 3 * 16 * 64 * 64]);
+  const r1 = tensors['r1']!;
+  assert.deepEqual([r1.min, r1.max], [0, c1.max]);
+  assert.deepEqual([tensors['s']!.dtype, tensors['s']!.count, tensors['s']!.min], ['int64', 12, null]);
+});
+
+test('the fed input is observed as it is', async (t) => {
+  const samples = pictures(2);
+  const { collect } = prepare(t, convModel(), samples);
+  const { tensors } = await collect({ names: ['x'] });
+  const all = [1, 2].flatMap((seed) => [...noise(3 * 64 * 64, seed)]);
+  assert.equal(tensors['x']!.min, Math.min(...all));
+  assert.equal(tensors['x']!.max, Math.max(...all));
+});
+
+for (const exact of [true, false]) {
+  const how = exact ? 'exact' : 'sampled';
+
+  test(`${how}: the same bytes from any number of workers, and from merged shards`, async (t) => {
+    const { collect } = prepare(t, convModel(), pictures(20, (i) => (i % 5 === 3 ? [70, 50] : [64, 64])));
+    const here = await collect({ exact, workers: 0 });
+    for (const workers of [1, 3]) assert.equal(bytesOf(await collect({ exact, workers })), bytesOf(here), `${workers} workers`);
+    const odd = here.samples.filter((_, i) => i % 2 === 1).map(({ name }) => name);
+    const even = here.samples.filter((_, i) => i % 2 === 0).map(({ name }) => name);
+    const shards = [await collect({ exact, exclude: odd }), await collect({ exact, exclude: even })] as const;
+    assert.deepEqual(shards[0].samples.map(({ name }) => name), even);
+    if (exact) assert.equal(bytesOf(mergeObservations(...shards)), bytesOf(here));
+  });
+}
+
+test('sampled: extremes, their spread and counts are those of every element', async (t) => {
+  const { collect } = prepare(t, convModel(), pictures(12, (i) => (i > 8 ? [i * 7, 61] : [61, 75])));
+  const whole = await collect({ exact: true });
+  const grids = await collect({ exact: false });
+  assert.equal(grids.sampled, true);
+  for (const [name, { bins, sampled, ...record }] of Object.entries(grids.tensors)) {
+    const { bins: allBins, sampled: _, ...expected } = whole.tensors[name]!;
+    assert.deepEqual(record, expected, name);
+    assert.equal(sampled, ['c1', 'r1', 'c2'].includes(name), name);
+    if (!sampled) assert.deepEqual(bins, allBins);
+  }
+  const elements = grids.tensors['c1']!.bins.count.reduce((a, b) => a + b);
+  const steps = [8, 10] as const;
+  const gridOf = (height: number, width: number) => 16 * Math.ceil(height / steps[0]) * Math.ceil(width / steps[1]);
+  assert.equal(elements, 9 * gridOf(61, 75) + [63, 70, 77].reduce((sum, height) => sum + gridOf(height, 61), 0));
+});
+
+test('auto counts every element of up to 64 samples', async (t) => {
+  const { collect } = prepare(t, convModel(), pictures(65));
+  assert.equal((await collect({ exclude: ['p064.npy'] })).sampled, false);
+  assert.equal((await collect({ exact: 'auto' })).sampled, true);
+});
+
+test('batches are sampled image by image', async (t) => {
+  const batches = Object.fromEntries([1, 2].map((i) => [`b${i}`, noiseTensor([3, 3, 40, 40], i)]));
+  const { collect } = prepare(t, convModel(), batches);
+  const whole = await collect({ exact: true });
+  const grids = await collect({ exact: false });
+  assert.equal(grids.tensors['c1']!.sampled, true);
+  for (const field of ['min', 'max', 'sampleMinHigh', 'sampleMaxLow', 'count'] as const) {
+    assert.equal(grids.tensors['c1']![field], whole.tensors['c1']![field], field);
+  }
+});
+
+test('NaN and infinities are counted and named with their samples', async (t) => {
+  const values = (change: (values: Float32Array) => void) => {
+    const array = noise(3 * 40 * 40, 5);
+    change(array);
+    return tensorFromArray('float32', [1, 3, 40, 40], array);
+  };
+  const samples = {
+    a: values(() => undefined),
+    b: values((array) => array.fill(NaN, 7, 9)),
+    c: values((array) => (array[100] = -Infinity)),
+  };
+  const { collect } = prepare(t, convModel(), samples);
+  const { tensors, nonFinite } = await collect({ names: ['x', 'c1'] });
+  assert.deepEqual(nonFinite.filter(({ tensor }) => tensor === 'x'), [
+    { tensor: 'x', sample: 'b.npy', nan: 2, inf: 0 },
+    { tensor: 'x', sample: 'c.npy', nan: 0, inf: 1 },
+  ]);
+  assert.deepEqual([tensors['x']!.nan, tensors['x']!.inf], [2, 1]);
+  assert.ok(nonFinite.some(({ tensor, sample, nan }) => tensor === 'c1' && sample === 'b.npy' && nan > 0));
+  assert.ok(Number.isFinite(tensors['c1']!.min) && Number.isFinite(tensors['c1']!.max));
+});
+
+test('a sample that the model refuses is named, whoever ran it', async (t) => {
+  const samples = { ...pictures(6), p003: noiseTensor([1, 3, 2, 0], 1), p005: noiseTensor([1, 3, 0, 2], 1) };
+  const model = modelOf(
+    [createNode({ name: 'r', opType: 'Reshape', inputs: ['x', 'shape'], outputs: ['y'] })],
+    [floatInfo('x', ['n', 3, 'h', 'w'])],
+    [floatInfo('y', [1, 3, 64, 64])],
+    { shape: { ...tensorFromArray('int64', [4], BigInt64Array.of(1n, 3n, 64n, 64n)) } },
+  );
+  const { collect } = prepare(t, model, samples);
+  for (const workers of [0, 2]) {
+    await assert.rejects(collect({ names: ['y'], workers }), { code: 'runtime-rejected', message: /^sample p003.npy: onnxruntime: / });
+  }
+  // The host is still of use.
+  assert.equal((await collect({ names: ['y'], exclude: ['p003.npy', 'p005.npy'], workers: 2 })).samples.length, 4);
+});
+
+test('data of which nothing is left is refused', async (t) => {
+  const { collect } = prepare(t, convModel(), pictures(1));
+  await assert.rejects(collect({ exclude: ['p000.npy'] }), { code: 'data-empty' });
+});
+
+test('progress counts the samples', async (t) => {
+  const events: ProgressEvent[] = [];
+  const { collect } = prepare(t, convModel(), pictures(5), { onProgress: (event) => events.push(event) });
+  await collect({ workers: 2 });
+  assert.deepEqual(events.filter(({ stage }) => stage === 'calibrating'), [1, 2, 3, 4, 5].map((done) => ({ stage: 'calibrating', done, total: 5, unit: 'samples' })));
+});
+
+test('an abort rejects at once', async (t) => {
+  const abort = new AbortController();
+  const { collect } = prepare(t, convModel(), pictures(40), { signal: abort.signal, onProgress: ({ done }) => done === 5 && abort.abort() });
+  await assert.rejects(collect({ workers: 2 }), { code: 'interrupted' });
+});
+
+test('beside the model there is nothing but tapped copies of it', async (t) => {
+  const { collect, folder } = prepare(t, convModel(), pictures(2));
+  await collect({ exact: false });
+  assert.deepEqual(readdirSync(folder).sort(), ['data', 'model.onnx', 'model.onnx.sampled.onnx', 'model.onnx.whole.onnx']);
+});
