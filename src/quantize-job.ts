@@ -1,0 +1,51 @@
+import type { DataSpec } from './data/data-spec.js';
+import type { Model } from './graph/model.js';
+import type { MethodTrial } from './choose-method.js';
+import type { SamplePartition } from './partition-samples.js';
+import type { Change } from './passes/pass.js';
+import type { Warning } from './progress.js';
+import type { Decision, QuantizationPlan } from './quantization/plan.js';
+import type { TargetName } from './quantization/target.js';
+import type { QuantizeOptions } from './quantize-options.js';
+import type { RuntimeHost } from './runtime/host.js';
+import type { IntegerReport } from './runtime/integer-report.js';
+import type { Stopwatch } from './stopwatch.js';
+
+/** What every mode of `quantize` starts from. */
+export interface QuantizeJob {
+  readonly host: RuntimeHost;
+  readonly options: QuantizeOptions;
+  readonly model: Model;
+  readonly sha256: string;
+  readonly data: DataSpec | undefined;
+  readonly clock: Stopwatch;
+  readonly warn: (warning: Warning) => void;
+}
+
+/** One node of the model and what became of it. */
+export interface QuantizedNode {
+  readonly name: string;
+  readonly opType: string;
+  readonly decision: Decision;
+  readonly reason: string | null;
+}
+
+/** What every mode of `quantize` gives. */
+export interface QuantizedModel {
+  readonly mode: 'static';
+  readonly target: TargetName;
+  /** Range method used. */
+  readonly method: string;
+  /** What each method gave, where several were tried. */
+  readonly methods: readonly MethodTrial[];
+  readonly plan: QuantizationPlan;
+  readonly model: Model;
+  readonly nodes: readonly QuantizedNode[];
+  readonly changes: readonly Change[];
+  /** What it runs as; null without verification. */
+  readonly integer: IntegerReport | null;
+  /** Which samples may judge it; undefined without data. */
+  readonly samples: SamplePartition | undefined;
+  /** Whether sums of u8 × s8 products can leave 16 bits, which only newer processors add exactly. */
+  readonly needsExactProducts: boolean;
+}
