@@ -20,6 +20,15 @@ export interface MethodTrial {
   readonly chosen: boolean;
 }
 
+/** What plans are tried with. */
+export interface TrialJob {
+  readonly host: RuntimeHost;
+  readonly baseline: StagedModel;
+  readonly data: DataSpec;
+  /** Names of the samples that may decide. */
+  readonly samples: readonly string[];
+}
+
 /** A plan for one method. */
 export interface MethodPlan {
   readonly method: RangeMethod;
@@ -44,32 +53,34 @@ export function usableMethods(table: CalibrationTable): readonly RangeMethod[] {
 }
 
 /**
- * Tries every plan on the samples named and keeps the one with the least error at the model's worst output. Q/DQ run as float here, so
- * that the choice is the same on every machine.
+ * SQNR in dB at the worst output for each plan, −∞ where it could not be had. Q/DQ run as float, so that a choice by it is the same on
+ * every machine.
  */
-export async function chooseMethod(
-  host: RuntimeHost,
-  model: Model,
-  baseline: StagedModel,
-  plans: readonly MethodPlan[],
-  data: DataSpec,
-  samples: readonly string[],
-  externalDataFolder: string,
-): Promise<{ plan: QuantizationPlan; trials: MethodTrial[] }> {
-  const different = plans.filter(({ plan }, i) => plans.findIndex((other) => sameScales(plan, other.plan)) === i);
+export async function judgePlans(job: TrialJob, plans: readonly { readonly model: Model; readonly plan: QuantizationPlan }[]): Promise<number[]> {
+  const { host, baseline, data, samples } = job;
   const candidates = [];
-  for (const { method, plan } of different) {
-    candidates.push({ model: await stageModel(host, applyStaticPlan(model, plan), `trial-${method}.onnx`, externalDataFolder), simulate: true });
+  for (const [i, { model, plan }] of plans.entries()) {
+    candidates.push({ model: await stageModel(host, applyStaticPlan(model, plan), `trial-${i}.onnx`, baseline.externalDataFolder), simulate: true });
   }
   const { candidates: judged } = await host.run(judgeTask, { baseline, candidates, data, only: samples.slice(0, MAX_CHOICE_SAMPLES) });
-  const errors = judged.map(({ outputs }) => outputs.reduce((worst, { sqnrDb }) => Math.min(worst, sqnrDb ?? -Infinity), Infinity));
+  return judged.map(({ outputs }) => outputs.reduce((worst, { sqnrDb }) => Math.min(worst, sqnrDb ?? -Infinity), Infinity));
+}
+
+/** Tries every plan and keeps the one with the least error at the model's worst output. */
+export async function chooseMethod(
+  job: TrialJob,
+  model: Model,
+  plans: readonly MethodPlan[],
+): Promise<{ plan: QuantizationPlan; sqnrDb: number; trials: MethodTrial[] }> {
+  const different = plans.filter(({ plan }, i) => plans.findIndex((other) => sameScales(plan, other.plan)) === i);
+  const errors = await judgePlans(job, different.map(({ plan }) => ({ model, plan })));
   const best = errors.indexOf(Math.max(...errors));
   const trials = plans.map(({ method, plan }) => {
     const like = different.findIndex((other) => sameScales(plan, other.plan));
     const sqnrDb = errors[like]!;
     return { method, sqnrDb: Number.isFinite(sqnrDb) ? sqnrDb : null, chosen: method === different[best]!.method };
   });
-  return { plan: different[best]!.plan, trials };
+  return { plan: different[best]!.plan, sqnrDb: errors[best]!, trials };
 }
 
 function sameScales(a: QuantizationPlan, b: QuantizationPlan): boolean {

@@ -4,9 +4,11 @@ import { requireTableFor } from './calibration/calibration-table.js';
 import type { RangeMethod } from './calibration/choose-range.js';
 import { readTable } from './calibration/table-file.js';
 import { checkUpgrade } from './check-upgrade.js';
-import { chooseMethod, rangeLookup, usableMethods, type MethodTrial } from './choose-method.js';
+import { chooseMethod, rangeLookup, usableMethods, type MethodTrial, type TrialJob } from './choose-method.js';
+import { tryBiasCorrection } from './correct-bias.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
+import type { Model } from './graph/model.js';
 import { partitionSamples } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
 import { prepareModel } from './prepare-model.js';
@@ -15,10 +17,11 @@ import { nodeFilter } from './quantization/filters.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { planStatic, type StaticOptions } from './quantization/plan-static.js';
-import { selectNodes, type Selection } from './quantization/select.js';
+import { selectNodes } from './quantization/select.js';
 import { applyStaticPlan } from './quantization/static-qdq.js';
 import { targetOf } from './quantization/target.js';
 import type { QuantizeOptions } from './quantize-options.js';
+import { isComputeOperator } from './runtime/kernels.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { INTEGER_LIMITS, type QuantizedType } from './tensor/affine.js';
 import { verifyPlan } from './verify-plan.js';
@@ -48,34 +51,43 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   clock.lap('calibrate');
 
   const filters = { ...options, exclude: [...(options.exclude ?? []), ...overrides.float] };
-  const selection = selectNodes(prepared.model.graph, prepared.types, { opset: prepared.model.opsets.get('') ?? 1, keptFloat: nodeFilter(filters) });
-  refuseNothing(selection, options.model);
-  const planWith = (method: RangeMethod) => {
-    const range = { percentile: options.percentile ?? QUANTIZE_DEFAULTS.percentile, levels: levelsOf(settings.activationType), symmetric: settings.symmetricActivations };
-    return { method, plan: planStatic(prepared.model, selection, prepared.types, rangeLookup(table, method, range, overrides.ranges), { ...settings, method }) };
+  const range = { percentile: options.percentile ?? QUANTIZE_DEFAULTS.percentile, levels: levelsOf(settings.activationType), symmetric: settings.symmetricActivations };
+  const select = (model: Model) => {
+    const selection = selectNodes(model.graph, prepared.types, { opset: model.opsets.get('') ?? 1, keptFloat: nodeFilter(filters) });
+    return (method: RangeMethod) => planStatic(model, selection, prepared.types, rangeLookup(table, method, range, overrides.ranges), { ...settings, method });
   };
+  const planWith = select(prepared.model);
   const method = options.method ?? QUANTIZE_DEFAULTS.method;
-  let plan: QuantizationPlan;
+  const judged = data && samples && samples.forRanges.length > 0;
+  const methods = method !== 'auto' ? [method] : judged ? usableMethods(table) : (['percentile'] as const);
+  let chosen = { model: prepared.model, plan: planWith(methods[0]!) };
+  refuseNothing(chosen.plan, options.model);
   let trials: readonly MethodTrial[] = [];
-  if (method === 'auto' && data && samples && samples.forRanges.length > 0) {
-    const plans = usableMethods(table).map(planWith);
-    ({ plan, trials } = await chooseMethod(host, prepared.model, stagedFile(options.model), plans, data, samples.forRanges, folder));
-  } else {
-    ({ plan } = planWith(method === 'auto' ? 'percentile' : method));
+  const corrections: Change[] = [];
+  if (method === 'auto' && judged) {
+    const trial: TrialJob = { host, baseline: stagedFile(options.model), data, samples: samples.forRanges };
+    const best = await chooseMethod(trial, prepared.model, methods.map((name) => ({ method: name, plan: planWith(name) })));
+    trials = best.trials;
+    chosen = { model: prepared.model, plan: best.plan };
+    const corrected = await tryBiasCorrection(trial, chosen, best.sqnrDb, (model) => select(model)(best.plan.method as RangeMethod));
+    if (corrected) {
+      chosen = corrected;
+      corrections.push(corrected.change);
+    }
   }
   clock.lap('plan');
 
-  const verified = options.verify === false ? undefined : await verifyPlan(host, prepared.model, plan, folder);
-  if (verified) ({ plan } = verified);
+  const verified = options.verify === false ? undefined : await verifyPlan(host, chosen.model, chosen.plan, folder);
+  const plan = verified?.plan ?? chosen.plan;
   clock.lap('verify');
-  const changes: readonly Change[] = [...prepared.changes, ...(verified?.changes ?? [])];
+  const changes: readonly Change[] = [...prepared.changes, ...corrections, ...(verified?.changes ?? [])];
   return {
     mode: 'static',
     target: settings.target,
     method: plan.method,
     methods: trials,
     plan,
-    model: verified?.quantized ?? applyStaticPlan(prepared.model, plan),
+    model: verified?.quantized ?? applyStaticPlan(chosen.model, plan),
     nodes: plan.nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
     changes,
     integer: verified?.integer ?? null,
@@ -102,12 +114,13 @@ function levelsOf(dtype: QuantizedType): number {
   return qmax - qmin + 1;
 }
 
-function refuseNothing(selection: Selection, path: string): void {
-  if ([...selection.nodes.values()].some(({ rule }) => rule.kind === 'compute')) return;
-  const [[node, reason] = []] = [...selection.floatReasons].filter(([candidate]) => /Conv|MatMul|Gemm|LSTM|GRU|RNN|Attention/.test(candidate.opType));
+function refuseNothing(plan: QuantizationPlan, path: string): void {
+  const compute = plan.nodes.filter(({ opType }) => isComputeOperator(opType));
+  if (compute.some(({ decision }) => decision === 'quantized')) return;
+  const [left] = compute;
   throw new QdqError(
     'nothing-to-quantize',
-    `${path} has no node that static quantization can bring to integers${node ? `: ${node.opType} "${node.name || node.outputs[0]}" stays float because ${reason}` : ''}`,
+    `${path} has no node that static quantization can bring to integers${left ? `: ${left.opType} "${left.name}" stays float because ${left.reason}` : ''}`,
     'See its operators with `qdq inspect`; check --include, --exclude and --op-types.',
   );
 }

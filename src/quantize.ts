@@ -19,7 +19,7 @@ import { isDequantize } from './runtime/kernels.js';
 import { multipliesExactly } from './runtime/machine.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { startStopwatch, type PhaseTimes } from './stopwatch.js';
-import { dataSpecOf, sha256OfFile, warn, withHost, type VerbOptions } from './verb-options.js';
+import { dataSpecOf, sha256OfFile, warn, withHost } from './verb-options.js';
 
 export type { QuantizedNode, QuantizeOptions };
 

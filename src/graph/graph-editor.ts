@@ -59,7 +59,7 @@ export class GraphEditor {
 
   /** Adds nodes; `finish` puts them where their inputs are ready. */
   add(...nodes: readonly Node[]): void {
-    this.#added.push(...nodes);
+    for (const node of nodes) this.#added.push(node);
   }
 
   /** Adds or overwrites a constant. */
@@ -91,9 +91,7 @@ export class GraphEditor {
       for (let next = this.#renamedUses.get(name); next !== undefined; next = this.#renamedUses.get(name)) name = next;
       return name;
     };
-    const nodes: Node[] = [];
-    for (const node of this.graph.nodes) nodes.push(...(this.#replacements.get(node) ?? [node]));
-    nodes.push(...this.#added);
+    const nodes = this.graph.nodes.flatMap((node) => this.#replacements.get(node) ?? node).concat(this.#added);
     const renamed = this.#renamedUses.size > 0 ? nodes.map((node) => renameInputs(node, rename)) : nodes;
     const graph: Graph = {
       ...this.graph,
@@ -124,13 +122,12 @@ function renameCaptures(body: Graph, rename: (value: string) => string): Graph {
   };
 }
 
-/** Drops constants that were read before the edit (or are new) and that nothing reads now. */
+/** Drops constants that were read before the edit (or are new) and that nothing reads now; defaults of inputs stay. */
 function withoutUnreadConstants(graph: Graph, before: Graph): Graph {
   const now = indexOf(graph);
   const then = indexOf(before);
-  const isRead = (index: typeof now, name: string) => index.uses(name).length > 0 || index.isOutput(name);
   const unread = [...graph.initializers.keys()].filter(
-    (name) => !isRead(now, name) && (!before.initializers.has(name) || isRead(then, name)),
+    (name) => !now.isRead(name) && !now.isInput(name) && (!before.initializers.has(name) || then.isRead(name)),
   );
   if (unread.length === 0) return graph;
   const initializers = new Map(graph.initializers);

@@ -17,6 +17,8 @@ export interface GraphIndex {
   constant(value: string): Tensor | undefined;
   isInput(value: string): boolean;
   isOutput(value: string): boolean;
+  /** Whether a node, a body or the graph's own output reads the value. */
+  isRead(value: string): boolean;
   /** The declaration among inputs, outputs and value_info. */
   info(value: string): ValueInfo | undefined;
 }
@@ -75,6 +77,7 @@ function buildIndex(graph: Graph): GraphIndex {
     constant: (value) => (inputs.has(value) ? undefined : graph.initializers.get(value)),
     isInput: (value) => inputs.has(value),
     isOutput: (value) => outputs.has(value),
+    isRead: (value) => uses.has(value) || outputs.has(value),
     info: (value) => infos.get(value),
   };
 }

@@ -11,8 +11,5 @@ export const closeInitializers: Pass = (model) => {
   const editor = new GraphEditor(model.graph);
   editor.removeInputs(new Set(open));
   const message = `${open.length} initializers were also graph inputs, which blocks the runtime's own folding; they are constants now`;
-  // Initializers that are not inputs are valid from IR version 4 on.
-  return passResult({ ...model, irVersion: Math.max(model.irVersion, 4) }, editor.finish(), [
-    { pass: 'close-initializers', names: open, message },
-  ]);
+  return passResult(model, editor.finish(), [{ pass: 'close-initializers', names: open, message }]);
 };

@@ -38,8 +38,8 @@ function foldOnce(graph: Graph, changes: Change[]): Graph {
     const bias = conv.inputs[2] ? index.constant(conv.inputs[2]) : undefined;
     if (!follower || weight?.dtype !== 'float32' || (conv.inputs[2] && bias?.dtype !== 'float32')) continue;
     const affine = channelAffine(index, follower, conv, weight);
-    if (!affine) continue;
-    const outputs = foldedConstants(conv, weight, bias, affine);
+    const outputs = affine && foldedConstants(conv, weight, bias, affine);
+    if (!outputs) continue;
     const weightName = editor.addInitializer(`${conv.inputs[1]}_folded`, outputs.weight);
     const biasName = editor.addInitializer(`${conv.inputs[2] || conv.inputs[1]}_folded_bias`, outputs.bias);
     editor.replace(conv, { ...conv, inputs: [conv.inputs[0]!, weightName, biasName], outputs: [follower.outputs[0]!] });
@@ -90,7 +90,7 @@ function channelAffine(index: GraphIndex, follower: Node, conv: Node, weight: Te
 
 /** scale · (x − mean) / √(variance + ε) + bias, in inference form (only the first output is read). */
 function batchNormAffine(index: GraphIndex, node: Node, channels: number): ChannelAffine | undefined {
-  if (node.outputs.slice(1).some((output) => output && index.uses(output).length > 0)) return undefined;
+  if (node.outputs.slice(1).some((output) => output && index.isRead(output))) return undefined;
   if (intAttribute(node, 'training_mode', 0) !== 0) return undefined;
   const constants = node.inputs.slice(1, 5).map((name) => index.constant(name));
   const [gamma, beta, mean, variance] = constants.map((tensor) => (tensor?.dtype === 'float32' ? numbersOf(tensor) : undefined));
@@ -98,7 +98,7 @@ function batchNormAffine(index: GraphIndex, node: Node, channels: number): Chann
   const epsilon = floatAttribute(node, 'epsilon', 1e-5);
   const scale = Float64Array.from(gamma, (g, c) => g / Math.sqrt(variance[c]! + epsilon));
   const shift = Float64Array.from(beta, (b, c) => b - mean[c]! * scale[c]!);
-  return scale.every(Number.isFinite) && shift.every(Number.isFinite) ? { scale, shift } : undefined;
+  return { scale, shift };
 }
 
 /** The constant as one value a channel where broadcasting against [N, C, …] makes it that, and nothing wider. */
@@ -111,6 +111,7 @@ function perChannel(constant: Tensor, channels: number, rank: number): Float64Ar
   return Float64Array.from({ length: channels }, (_, c) => values[values.length === 1 ? 0 : c]!);
 }
 
+/** The new weight and bias; undefined where they leave the range of float32. */
 function foldedConstants(conv: Node, weight: Tensor, bias: Tensor | undefined, { scale, shift }: ChannelAffine) {
   const values = numbersOf(weight);
   const folded = new Float32Array(values.length);
@@ -130,8 +131,7 @@ function foldedConstants(conv: Node, weight: Tensor, bias: Tensor | undefined, {
     }
   }
   const before = bias ? numbersOf(bias) : new Float32Array(channels);
-  return {
-    weight: tensorFromArray('float32', weight.dims, folded),
-    bias: tensorFromArray('float32', [channels], Float32Array.from(scale, (s, c) => before[c]! * s + shift[c]!)),
-  };
+  const foldedBias = Float32Array.from(scale, (s, c) => before[c]! * s + shift[c]!);
+  if (!folded.every(Number.isFinite) || !foldedBias.every(Number.isFinite)) return undefined;
+  return { weight: tensorFromArray('float32', weight.dims, folded), bias: tensorFromArray('float32', [channels], foldedBias) };
 }

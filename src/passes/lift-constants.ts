@@ -33,9 +33,9 @@ export function constantValue(node: Node): Tensor | undefined {
     case 'floats':
       return float32Tensor(attribute.value);
     case 'int':
-      return int64Tensor(Number(attribute.value));
+      return int64Tensor(attribute.value);
     case 'ints':
-      return int64Tensor(attribute.value.map(Number));
+      return int64Tensor(attribute.value);
     default:
       return undefined;
   }

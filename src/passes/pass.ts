@@ -25,7 +25,10 @@ export type Evaluate = (model: Model, values: readonly string[]) => Promise<Read
 
 /** The result of a pass that may have changed the graph. */
 export function passResult(model: Model, graph: Graph, changes: readonly Change[]): PassResult {
-  return { model: graph === model.graph ? model : { ...model, graph }, changes };
+  if (graph === model.graph) return { model, changes };
+  // From IR version 4 on initializers need not be graph inputs.
+  const irVersion = graph.initializers.size > 0 ? Math.max(model.irVersion, 4) : model.irVersion;
+  return { model: { ...model, irVersion, graph }, changes };
 }
 
 /** Runs passes in order and joins their changes. */

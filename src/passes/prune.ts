@@ -9,7 +9,7 @@ export const prune: Pass = (model) => {
   const live = new Set(graph.outputs.map((output) => output.name));
   const dead = [...graph.nodes].reverse().filter((node) => {
     if (!node.outputs.some((output) => live.has(output))) return true;
-    node.inputs.forEach((input) => live.add(input));
+    node.inputs.forEach((input) => input && live.add(input));
     for (const body of subgraphsOf(node)) capturedValues(body).forEach((value) => live.add(value));
     return false;
   });

@@ -24,6 +24,6 @@ export const removeIdentity: Pass = (model) => {
     if (node.domain !== '') return false;
     if (node.opType === 'Identity') return true;
     // A third input of Dropout can switch it to training, which is not a pass-through.
-    return node.opType === 'Dropout' && !node.inputs[2] && (!node.outputs[1] || index.uses(node.outputs[1]).length === 0);
+    return node.opType === 'Dropout' && !node.inputs[2] && !(node.outputs[1] && index.isRead(node.outputs[1]));
   }
 };

@@ -63,9 +63,9 @@ export function float32Tensor(values: number | ArrayLike<number>): Tensor {
 }
 
 /** An int64 tensor of one dimension, or a scalar where a number is given. */
-export function int64Tensor(values: number | readonly number[]): Tensor {
+export function int64Tensor(values: number | bigint | readonly (number | bigint)[]): Tensor {
   const array = BigInt64Array.from([values].flat(), BigInt);
-  return tensorFromArray('int64', typeof values === 'number' ? [] : [array.length], array);
+  return tensorFromArray('int64', typeof values === 'object' ? [array.length] : [], array);
 }
 
 /** A copy of `bytes` that starts at an address every typed array accepts, or `bytes` itself where it already does. */

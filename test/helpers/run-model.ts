@@ -30,9 +30,9 @@ export async function randomFeeds(model: Uint8Array, seed = 100): Promise<Map<st
 }
 
 /** The outputs of one run as numbers. */
-export async function runModel(model: Uint8Array, feeds: ReadonlyMap<string, Tensor>, options: SessionOptions = {}): Promise<Map<string, Float32Array | Float64Array>> {
+export async function runModel(model: Uint8Array, feeds: ReadonlyMap<string, Tensor>, options: SessionOptions = {}): Promise<Map<string, Float64Array>> {
   const session = await Session.open(model, { threads: 1, ...options });
   const outputs = await session.run(feeds);
   await session.release();
-  return new Map([...outputs].map(([name, tensor]) => [name, numbersOf(tensor).slice()]));
+  return new Map([...outputs].map(([name, tensor]) => [name, Float64Array.from(numbersOf(tensor))]));
 }
