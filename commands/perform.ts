@@ -62,5 +62,5 @@ async function reportText<Result>(path: string, result: Result, job: Job<Result>
 async function terminalText<Result>(result: Result, job: Job<Result>, { noColor }: Context, quiet: boolean): Promise<string> {
   const { renderTerminal } = await import('../src/report/terminal.js');
   const document = await job.describe(result, { warnings: quiet });
-  return renderTerminal(document, { color: usesColor(process.stdout, noColor), width: process.stdout.columns });
+  return renderTerminal(document, { color: usesColor(process.stdout, noColor), width: process.stdout.columns || undefined });
 }

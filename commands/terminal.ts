@@ -22,7 +22,8 @@ export interface Terminal {
 /** Opens stderr. Color and the spinner are loaded only where they are shown. */
 export async function openTerminal({ noColor, quiet = false }: TerminalSettings): Promise<Terminal> {
   const style = usesColor(process.stderr, noColor) ? new (await import('chalk')).Chalk({ level: 1 }) : undefined;
-  const progress = quiet || !process.stderr.isTTY ? undefined : new ProgressLine(style !== undefined);
+  // A pseudo-terminal without a size (docker, script) has 0 columns, with which ora clears lines without end.
+  const progress = !quiet && process.stderr.isTTY && process.stderr.columns > 0 ? new ProgressLine(style !== undefined) : undefined;
   return {
     error: (message, hint) => write(style, 'red', 'error', message, hint),
     warn: ({ message, advice }) => {
@@ -59,6 +60,7 @@ class ProgressLine {
   #stopped = false;
   #text = '';
   #stage = '';
+  #done = 0;
   #stageStart = 0;
 
   constructor(color: boolean) {
@@ -66,10 +68,10 @@ class ProgressLine {
   }
 
   update(event: ProgressEvent): void {
-    if (event.stage !== this.#stage) {
-      this.#stage = event.stage;
-      this.#stageStart = Date.now();
-    }
+    // The same work on other models starts to count anew.
+    if (event.stage !== this.#stage || event.done < this.#done) this.#stageStart = Date.now();
+    this.#stage = event.stage;
+    this.#done = event.done;
     this.#text = progressText(event, Date.now() - this.#stageStart);
     if (this.#spinner) this.#spinner.text = this.#text;
     else if (!this.#loading) void this.#start();

@@ -5,12 +5,17 @@ import { DEFAULT_TARGET } from './quantization/target.js';
 export const QUANTIZE_MODES = ['auto', 'static'] as const;
 export type QuantizeMode = (typeof QUANTIZE_MODES)[number];
 
+/** How much `quantize` measures to make the model faster. */
+export const EFFORTS = ['none', 'normal'] as const;
+export type Effort = (typeof EFFORTS)[number];
+
 /** Defaults of `quantize`. Apart from the verb, so that showing them loads no runtime. */
 export const QUANTIZE_DEFAULTS = {
   mode: 'auto' as QuantizeMode,
   method: 'auto' as 'auto' | RangeMethod,
   percentile: RANGE_DEFAULTS.percentile,
   target: DEFAULT_TARGET,
+  effort: 'none' as Effort,
 } as const;
 
 /** Defaults of `compare` and `run`. */

@@ -1,5 +1,5 @@
 import type { RangeMethod } from './calibration/choose-range.js';
-import type { QuantizeMode } from './defaults.js';
+import type { Effort, QuantizeMode } from './defaults.js';
 import type { NodeFilters } from './quantization/filters.js';
 import type { TargetName } from './quantization/target.js';
 import type { QuantizedType } from './tensor/affine.js';
@@ -24,6 +24,8 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   readonly perTensor?: boolean | undefined;
   readonly symmetricActivations?: boolean | undefined;
   readonly reduceRange?: boolean | undefined;
+  /** `normal` leaves nodes in float where that is faster on this machine, which takes data; `none` measures nothing for the plan. */
+  readonly effort?: Effort | undefined;
   /** Path of a JSON file with ranges and nodes to keep in float. */
   readonly overrides?: string | undefined;
   /** Make the plan and write nothing. */

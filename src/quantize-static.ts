@@ -8,7 +8,7 @@ import { chooseMethod, rangeLookup, usableMethods, type MethodTrial, type TrialJ
 import { tryBiasCorrection } from './correct-bias.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
-import type { Model } from './graph/model.js';
+import type { Model, Node } from './graph/model.js';
 import { partitionSamples } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
 import { prepareModel } from './prepare-model.js';
@@ -21,6 +21,7 @@ import { selectNodes } from './quantization/select.js';
 import { applyStaticPlan } from './quantization/static-qdq.js';
 import { targetOf } from './quantization/target.js';
 import type { QuantizeOptions } from './quantize-options.js';
+import { searchSpeed } from './search-speed.js';
 import { isComputeOperator } from './runtime/kernels.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { INTEGER_LIMITS, type QuantizedType } from './tensor/affine.js';
@@ -52,27 +53,40 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
 
   const filters = { ...options, exclude: [...(options.exclude ?? []), ...overrides.float] };
   const range = { percentile: options.percentile ?? QUANTIZE_DEFAULTS.percentile, levels: levelsOf(settings.activationType), symmetric: settings.symmetricActivations };
-  const select = (model: Model) => {
-    const selection = selectNodes(model.graph, prepared.types, { opset: model.opsets.get('') ?? 1, keptFloat: nodeFilter(filters) });
-    return (method: RangeMethod) => planStatic(model, selection, prepared.types, rangeLookup(table, method, range, overrides.ranges), { ...settings, method });
+  const filter = nodeFilter(filters);
+  /** Selection and plans for a model, with further nodes kept in float for the reasons given. */
+  const planner = (model: Model, reasons?: ReadonlyMap<string, string>) => {
+    const keptFloat = (node: Node) => filter(node) ?? reasons?.get(node.name);
+    const selection = selectNodes(model.graph, prepared.types, { opset: model.opsets.get('') ?? 1, keptFloat });
+    const plan = (method: RangeMethod) => planStatic(model, selection, prepared.types, rangeLookup(table, method, range, overrides.ranges), { ...settings, method });
+    return { selection, plan };
   };
-  const planWith = select(prepared.model);
+  const planWith = planner(prepared.model).plan;
   const method = options.method ?? QUANTIZE_DEFAULTS.method;
   const judged = data && samples && samples.forRanges.length > 0;
   const methods = method !== 'auto' ? [method] : judged ? usableMethods(table) : (['percentile'] as const);
   let chosen = { model: prepared.model, plan: planWith(methods[0]!) };
   refuseNothing(chosen.plan, options.model);
   let trials: readonly MethodTrial[] = [];
-  const corrections: Change[] = [];
-  if (method === 'auto' && judged) {
-    const trial: TrialJob = { host, baseline: stagedFile(options.model), data, samples: samples.forRanges };
+  const improvements: Change[] = [];
+  const trial: TrialJob | undefined = judged ? { host, baseline: stagedFile(options.model), data, samples: samples.forRanges } : undefined;
+  if (method === 'auto' && trial) {
     const best = await chooseMethod(trial, prepared.model, methods.map((name) => ({ method: name, plan: planWith(name) })));
     trials = best.trials;
     chosen = { model: prepared.model, plan: best.plan };
-    const corrected = await tryBiasCorrection(trial, chosen, best.sqnrDb, (model) => select(model)(best.plan.method as RangeMethod));
+    const corrected = await tryBiasCorrection(trial, chosen, best.sqnrDb, (model) => planner(model).plan(best.plan.method as RangeMethod));
     if (corrected) {
       chosen = corrected;
-      corrections.push(corrected.change);
+      improvements.push(corrected.change);
+    }
+  }
+  if (trial && (options.effort ?? QUANTIZE_DEFAULTS.effort) !== 'none') {
+    const { model, plan } = chosen;
+    const planWithFloat = (reasons: ReadonlyMap<string, string>) => planner(model, reasons).plan(plan.method as RangeMethod);
+    const faster = await searchSpeed(trial, chosen, planner(model).selection, planWithFloat, options.threads ?? 1);
+    if (faster) {
+      chosen = faster;
+      improvements.push(faster.change);
     }
   }
   clock.lap('plan');
@@ -80,7 +94,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const verified = options.verify === false ? undefined : await verifyPlan(host, chosen.model, chosen.plan, folder);
   const plan = verified?.plan ?? chosen.plan;
   clock.lap('verify');
-  const changes: readonly Change[] = [...prepared.changes, ...corrections, ...(verified?.changes ?? [])];
+  const changes: readonly Change[] = [...prepared.changes, ...improvements, ...(verified?.changes ?? [])];
   return {
     mode: 'static',
     target: settings.target,

@@ -23,7 +23,7 @@ export interface CollectArguments {
   readonly exact?: boolean | 'auto';
   /** Threads to use; one for each core, where absent. */
   readonly threads?: number;
-  /** Worker threads to run samples in, for tests; chosen where absent. What is observed does not depend on it. */
+  /** Worker threads to share the samples with, for tests; chosen where absent. What is observed does not depend on it. */
   readonly workers?: number;
 }
 

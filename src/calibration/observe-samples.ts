@@ -4,7 +4,8 @@ import type { Sample } from '../data/sample.js';
 import { QdqError } from '../errors.js';
 import { mergeTensors, type Observations } from './calibration-table.js';
 import { planReduced, planWhole, type PlanOptions } from './run-plan.js';
-import { inThisThread, type Records, type RunSamples, type SampleListener } from './run-samples.js';
+import { LocalRun, type RunSamples, type SampleListener } from './run-samples.js';
+import { SharedRun } from './shared-run.js';
 import { WorkerPool } from './worker-pool.js';
 
 /** What to run, on what, and how. */
@@ -16,7 +17,7 @@ export interface ObserveOptions extends PlanOptions {
   readonly exact: boolean;
   /** Threads in all; one for each core, where absent. */
   readonly threads?: number;
-  /** Worker threads; chosen where absent. */
+  /** Worker threads beside this one; chosen where absent. */
   readonly workers?: number;
 }
 
@@ -29,8 +30,8 @@ const WORKER_START_MS = 100;
 
 /**
  * Runs the samples and returns what was observed of each value. The first sample is run in this thread and shows types, dimensions
- * and times; then the samples are run here or in worker threads. All sessions have the same number of threads, so that the
- * records do not depend on where a sample was run.
+ * and times; the others are then shared with worker threads where that pays. All sessions have the same number of threads, so that
+ * the records do not depend on where a sample was run.
  */
 export async function observeSamples(options: ObserveOptions, listener: SampleListener): Promise<Observations['tensors']> {
   const { samples, total, exact } = options;
@@ -41,20 +42,17 @@ export async function observeSamples(options: ObserveOptions, listener: SampleLi
   if (first.done) throw new QdqError('data-empty', 'no sample is left to calibrate with', 'Give more samples.');
 
   let plan = await planWhole(options, Math.max(1, Math.floor(threads / sessions)));
-  const probe = inThisThread(plan, exact ? listener : () => undefined);
-  const openMs = await timed(() => probe.open());
-  const sampleMs = await timed(() => probe.add(first.value));
-  const savedMs = (total - 1) * sampleMs * (1 - 1 / sessions);
-  const workers = options.workers ?? (savedMs > openMs + WORKER_START_MS ? sessions : 0);
-
-  const records: Records[] = [];
-  let run: RunSamples = probe;
-  if (!exact || workers > 0) {
-    const seen = await probe.finish();
-    if (exact) records.push(...seen);
-    else plan = await planReduced(options, plan, seen[0]!, first.value.inputs);
-    run = workers > 0 ? new WorkerPool(plan, workers, listener) : inThisThread(plan, listener);
+  let local = new LocalRun(plan, exact ? listener : () => undefined);
+  const openMs = await timed(() => local.open());
+  const sampleMs = await timed(() => local.add(first.value));
+  if (!exact) {
+    const [seen = {}] = await local.finish();
+    plan = await planReduced(options, plan, seen, first.value.inputs);
+    local = new LocalRun(plan, listener);
   }
+  const savedMs = (total - 1) * sampleMs * (1 - 1 / sessions);
+  const workers = options.workers ?? (savedMs > openMs + WORKER_START_MS ? sessions - 1 : 0);
+  const run: RunSamples = workers > 0 ? new SharedRun(new WorkerPool(plan, workers, listener), local) : local;
   try {
     // The first sample only showed what large values there are; now it counts as the others do.
     if (!exact) await run.add(first.value);
@@ -63,8 +61,7 @@ export async function observeSamples(options: ObserveOptions, listener: SampleLi
     await run.finish();
     throw error;
   }
-  records.push(...(await run.finish()));
-  return records.reduce(mergeTensors, {});
+  return (await run.finish()).reduce(mergeTensors, {});
 }
 
 async function timed(work: () => Promise<unknown>): Promise<number> {

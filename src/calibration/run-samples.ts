@@ -18,18 +18,27 @@ export interface RunSamples {
 }
 
 /** Runs samples in this thread; `open` may be called first. */
-export function inThisThread(plan: RunPlan, listener: SampleListener): RunSamples & { open(): Promise<void> } {
-  const runner = new SampleRunner(plan);
-  return {
-    open: () => runner.open(),
-    add: async (sample) => {
-      const outcome = await runner.run(sample.name, sample.inputs);
-      listener({ name: sample.name, sha256: sample.digest }, outcome);
-      return true;
-    },
-    finish: async () => {
-      await runner.close();
-      return [runner.records()];
-    },
-  };
+export class LocalRun implements RunSamples {
+  readonly #runner: SampleRunner;
+  readonly #listener: SampleListener;
+
+  constructor(plan: RunPlan, listener: SampleListener) {
+    this.#runner = new SampleRunner(plan);
+    this.#listener = listener;
+  }
+
+  async open(): Promise<void> {
+    await this.#runner.open();
+  }
+
+  async add(sample: Sample): Promise<boolean> {
+    const outcome = await this.#runner.run(sample.name, sample.inputs);
+    this.#listener({ name: sample.name, sha256: sample.digest }, outcome);
+    return true;
+  }
+
+  async finish(): Promise<Records[]> {
+    await this.#runner.close();
+    return [this.#runner.records()];
+  }
 }

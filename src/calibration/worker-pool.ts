@@ -24,11 +24,20 @@ export class WorkerPool implements RunSamples {
     this.#workers = Array.from({ length: size }, () => this.#start(plan));
   }
 
+  /** Whether a worker would take a sample now. */
+  get hasRoom(): boolean {
+    return this.#idlest() !== undefined;
+  }
+
+  get failed(): boolean {
+    return this.#failure !== undefined;
+  }
+
   /** Hands a sample to a worker, when one has room. */
   async add(sample: Sample): Promise<boolean> {
-    await this.#until(() => this.#failure !== undefined || this.#idlest() !== undefined);
+    await this.#until(() => this.failed || this.hasRoom);
     const worker = this.#idlest();
-    if (this.#failure || !worker) return false;
+    if (this.failed || !worker) return false;
     const tensors = [...sample.inputs].map(([name, { dtype, dims, storage, strings }]) => ({
       name,
       dtype,

@@ -41,9 +41,10 @@ export class GraphEditor {
   readonly #renamedUses = new Map<string, string>();
   #inputs: readonly ValueInfo[];
 
-  constructor(graph: Graph) {
+  /** `names` of the graph around, where the graph is a body: new names must differ from those too. */
+  constructor(graph: Graph, names: Names = new Names(graph)) {
     this.graph = graph;
-    this.names = new Names(graph);
+    this.names = names;
     this.#initializers = new Map(graph.initializers);
     this.#inputs = graph.inputs;
   }

@@ -11,6 +11,10 @@ export interface AdapterContext {
   value(hint: string): string;
   /** Declared or constant rank of a value; undefined where unknown. */
   rank(value: string): number | undefined;
+  /** Elements of a constant; undefined for other values. */
+  numbers(value: string): ArrayLike<number> | undefined;
+  /** Whether anything reads the value. */
+  isRead(value: string): boolean;
 }
 
 /** One change of an operator's meaning: the nodes that take the old node's place, or why there are none. */
@@ -36,6 +40,8 @@ export const ADAPTERS: readonly Adapter[] = [
     return [{ ...withAttributes(node, { scales: undefined }), inputs: [node.inputs[0]!, scales] }];
   } },
   { opType: 'Scan', version: 9, adapt: () => 'its batch dimension was removed' },
+  { opType: 'BatchNormalization', version: 9, adapt: (node) =>
+    intAttribute(node, 'spatial', 1) === 1 ? [without(node, 'spatial')] : 'statistics for each position (spatial = 0) were removed' },
   // Deprecated in favor of Resize, which then still sampled the way Upsample does.
   { opType: 'Upsample', version: 10, adapt: (node) => [{ ...node, opType: 'Resize' }] },
   { opType: 'Slice', version: 10, adapt: (node, context) => {
@@ -50,6 +56,8 @@ export const ADAPTERS: readonly Adapter[] = [
     const k = context.constant(`${node.outputs[0]}_k`, int64Tensor([intAttribute(node, 'k', 1)]));
     return [{ ...withAttributes(node, { k: undefined }), inputs: [node.inputs[0]!, k] }];
   } },
+  // The mask became boolean here, and the runtime fills it otherwise from version 12 on.
+  { opType: 'Dropout', version: 10, adapt: withoutMask },
   { opType: 'Clip', version: 11, adapt: (node, context) => {
     const bound = (name: 'min' | 'max') =>
       node.attributes.has(name) ? context.constant(`${node.outputs[0]}_${name}`, float32Tensor(floatAttribute(node, name, 0))) : '';
@@ -58,22 +66,27 @@ export const ADAPTERS: readonly Adapter[] = [
   { opType: 'Pad', version: 11, adapt: (node, context) => {
     const pads = intsAttribute(node, 'pads');
     if (!pads) return 'it has no pads';
-    const inputs = [
-      node.inputs[0]!,
-      context.constant(`${node.outputs[0]}_pads`, int64Tensor(pads)),
-      context.constant(`${node.outputs[0]}_value`, float32Tensor(floatAttribute(node, 'value', 0))),
-    ];
+    const value = floatAttribute(node, 'value', 0);
+    const inputs = [node.inputs[0]!, context.constant(`${node.outputs[0]}_pads`, int64Tensor(pads))];
+    if (value !== 0) inputs.push(context.constant(`${node.outputs[0]}_value`, float32Tensor(value)));
     return [{ ...withAttributes(node, { pads: undefined, value: undefined }), inputs }];
   } },
   // An roi input came in between, and the way of sampling became an attribute whose default is another.
   { opType: 'Resize', version: 11, adapt: (node, context) => {
-    const roi = context.constant(`${node.outputs[0]}_roi`, float32Tensor([]));
-    const sampling = { coordinate_transformation_mode: string('asymmetric'), nearest_mode: string('floor') };
     const mode = stringAttribute(node, 'mode', 'nearest');
+    // The runtime rounded down where it enlarged and up where it shrank. Scales that vary are taken to enlarge, as exporters make them.
+    const scales = Array.from(context.numbers(node.inputs[1]!) ?? []);
+    const shrinks = scales.some((scale) => scale < 1);
+    if (mode === 'nearest' && shrinks && scales.some((scale) => scale > 1)) return 'it shrinks one axis and enlarges another';
+    const roi = context.constant(`${node.outputs[0]}_roi`, float32Tensor([]));
+    const sampling = { coordinate_transformation_mode: string('asymmetric'), nearest_mode: string(shrinks ? 'ceil' : 'floor') };
     return [{ ...withAttributes(node, { ...sampling, mode: string(mode) }), inputs: [node.inputs[0]!, roi, node.inputs[1]!] }];
   } },
   { opType: 'Scatter', version: 11, adapt: (node) => [{ ...node, opType: 'ScatterElements' }] },
-  { opType: 'Dropout', version: 12, adapt: (node, context) => {
+  { opType: 'Dropout', version: 12, adapt: (original, context) => {
+    const maskless = withoutMask(original, context);
+    if (typeof maskless === 'string') return maskless;
+    const [node] = maskless;
     const ratio = context.constant(`${node.outputs[0]}_ratio`, float32Tensor(floatAttribute(node, 'ratio', 0.5)));
     return [{ ...withAttributes(node, { ratio: undefined }), inputs: [node.inputs[0]!, ratio] }];
   } },
@@ -91,7 +104,7 @@ export const ADAPTERS: readonly Adapter[] = [
   ...(['Softmax', 'LogSoftmax', 'Hardmax'] as const).map((opType): Adapter => ({ opType, version: 13, adapt: (node, context) => {
     const rank = context.rank(node.inputs[0]!);
     const axis = intAttribute(node, 'axis', 1);
-    if (rank !== undefined && (axis === -1 || axis === rank - 1)) return [withAttributes(node, { axis: { kind: 'int', value: axis } })];
+    if (axis === -1 || axis + 1 === rank) return [withAttributes(node, { axis: { kind: 'int', value: axis } })];
     const [input, output] = [node.inputs[0]!, node.outputs[0]!];
     const [shape, flat, soft] = ['shape', 'flat', 'soft'].map((part) => context.value(`${output}_${part}`)) as [string, string, string];
     return [
@@ -102,6 +115,17 @@ export const ADAPTERS: readonly Adapter[] = [
     ];
   } })),
 ];
+
+/** The node without an attribute; the same node where it has none of that name. */
+function without(node: Node, attribute: string): Node {
+  return node.attributes.has(attribute) ? withAttributes(node, { [attribute]: undefined }) : node;
+}
+
+function withoutMask(node: Node, context: AdapterContext): readonly [Node] | string {
+  const [output, mask] = node.outputs;
+  if (!mask) return [node];
+  return context.isRead(mask) ? 'its mask, which is read, changed its meaning' : [{ ...node, outputs: [output!] }];
+}
 
 function trimmed(inputs: string[]): string[] {
   while (inputs.at(-1) === '') inputs.pop();

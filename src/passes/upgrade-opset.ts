@@ -3,6 +3,8 @@ import { mapSubgraphs } from '../graph/attributes.js';
 import { GraphEditor } from '../graph/graph-editor.js';
 import { indexOf } from '../graph/graph-index.js';
 import type { Graph, Model, Node } from '../graph/model.js';
+import { Names } from '../graph/names.js';
+import { numbersOf } from '../tensor/values.js';
 import { ADAPTERS, type AdapterContext } from './opset-adapters.js';
 import { passResult, type PassResult } from './pass.js';
 
@@ -26,37 +28,43 @@ export function upgradeOpset(model: Model, version: number): PassResult {
       'Raise it with the converter of the tool that exported the model.',
     );
   }
-  const changed: string[] = [];
+  const changed = new Set<string>();
   let graph = model.graph;
-  for (let next = from + 1; next <= version; next++) graph = adaptGraph(graph, next, changed);
-  const message = `operator set raised from ${from} to ${version}${changed.length > 0 ? `; ${changed.length} nodes rewritten for it` : ''}`;
+  for (let next = from + 1; next <= version; next++) graph = adaptGraph(graph, next, changed, new Names(graph));
+  const message = `operator set raised from ${from} to ${version}${changed.size > 0 ? `; ${changed.size} nodes rewritten for it` : ''}`;
   const irVersion = Math.max(model.irVersion, IR_VERSION[version] ?? 7);
   const raised = { ...model, irVersion, opsets: new Map(model.opsets).set('', version) };
-  return passResult(raised, graph, [{ pass: 'upgrade-opset', names: changed, message }]);
+  return passResult(raised, graph, [{ pass: 'upgrade-opset', names: [...changed], message }]);
 }
 
-function adaptGraph(graph: Graph, version: number, changed: string[]): Graph {
+/** Adapts a graph, or a body, whose captured values `outer` knows. `names` are those of the whole model. */
+function adaptGraph(graph: Graph, version: number, changed: Set<string>, names: Names, outer?: AdapterContext): Graph {
   const adapters = new Map(ADAPTERS.filter((row) => row.version === version).map((row) => [row.opType, row]));
-  const editor = new GraphEditor(graph);
+  const editor = new GraphEditor(graph, names);
   const index = indexOf(graph);
   const context: AdapterContext = {
     constant: (hint, tensor) => editor.addInitializer(hint, tensor),
-    value: (hint) => editor.names.unique(hint),
+    value: (hint) => names.unique(hint),
     rank: (value) => {
       const type = index.info(value)?.type;
-      return index.constant(value)?.dims.length ?? (type?.kind === 'tensor' ? type.shape?.length : undefined);
+      return index.constant(value)?.dims.length ?? (type?.kind === 'tensor' ? type.shape?.length : outer?.rank(value));
     },
+    numbers: (value) => {
+      const tensor = index.constant(value);
+      return tensor ? numbersOf(tensor) : outer?.numbers(value);
+    },
+    isRead: (value) => index.isRead(value),
   };
   let edited = false;
   for (const original of graph.nodes) {
-    const node = mapSubgraphs(original, (body) => adaptGraph(body, version, changed));
+    const node = mapSubgraphs(original, (body) => adaptGraph(body, version, changed, names, context));
     const adapter = node.domain === '' ? adapters.get(node.opType) : undefined;
     const replacement = adapter ? adapter.adapt(node, context) : [node];
     if (typeof replacement === 'string') throw unsupported(node, version, replacement);
     if (replacement.length === 1 && replacement[0] === original) continue;
     edited = true;
     editor.replace(original, ...replacement);
-    if (adapter) changed.push(node.name || node.outputs[0] || node.opType);
+    if (adapter) changed.add(node.name || node.outputs[0] || node.opType);
   }
   return edited ? editor.finish() : graph;
 }

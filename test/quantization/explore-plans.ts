@@ -20,7 +20,7 @@ for (const row of [...CONVOLUTION_CASES, ...PRODUCT_CASES]) {
     const g = new GraphBuilder(row.opset);
     row.build(g);
     const model = g.model();
-    const selected = await selectIn(host, model);
+    const selected = await selectIn(host, model, (node) => row.exclude?.includes(node.name) ? 'excluded by --exclude' : undefined);
     console.log(planText(planWith(selected, row.ranges, row.options)));
     const { samples, ranges } = await observe(selected);
     const plan = planWith(selected, ranges, row.options);
@@ -32,7 +32,7 @@ for (const row of [...CONVOLUTION_CASES, ...PRODUCT_CASES]) {
     console.log(`INTEGER ${report.integerNodes}/${report.computeNodes} dangling ${report.danglingQdqNodes}`);
     const sim = await runModel(encodeModel(quantized), samples[0]!, { simulateQdq: true });
     const real = await runModel(encodeModel(quantized), samples[0]!);
-    const exact = await runModel(encodeModel(model), samples[0]!);
+    const exact = await runModel(encodeModel(selected.prepared.model), samples[0]!);
     for (const [name, v] of exact) console.log(`SQNR ${name} simulated ${sqnr(v, sim.get(name)!).toFixed(1)} real ${sqnr(v, real.get(name)!).toFixed(1)} real/simulated ${sqnr(sim.get(name)!, real.get(name)!).toFixed(1)}`);
   } catch (e) { console.log('ERROR', (e as Error).message); }
 }

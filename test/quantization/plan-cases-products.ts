@@ -28,7 +28,7 @@ function norm(g: GraphBuilder, name: string, x: string): string {
 
 /** One encoder layer of one head, 32 wide, with biases as separate Adds. */
 function encoder(g: GraphBuilder, batch: number | string): void {
-  const x = g.input('x', [batch, 8, 32]);
+  const x = g.input('x', [batch, 16, 32]);
   const [q, k, v] = ['q', 'k', 'v'].map((name) => linear(g, name, x)) as [string, string, string];
   const scores = g.op('scores', 'MatMul', [q, g.op('k_turned', 'Transpose', [k], { attributes: { perm: [0, 2, 1] } })]);
   const attention = g.op('attention', 'Softmax', [g.op('scaled', 'Div', [scores, g.floats('root', [Math.sqrt(32)], [])])], { attributes: { axis: -1 } });
@@ -81,6 +81,52 @@ export const PRODUCT_CASES: readonly PlanCase[] = [
     build: (g) => {
       const first = linear(g, 'first', matrix(g));
       g.output(linear(g, 'second', first), g.op('tanh', 'Tanh', [first]));
+    },
+    plan: '',
+    fused: '',
+  },
+  {
+    name: 'MatMul without bias read by an integer product and by a float operator',
+    build: (g) => {
+      const first = matmul(g, 'first', matrix(g));
+      g.output(matmul(g, 'second', first), g.op('tanh', 'Tanh', [first]));
+    },
+    plan: '',
+    fused: '',
+  },
+  {
+    name: 'a product read by an integer product that is also a graph output',
+    build: (g) => {
+      const first = gemm(g, [24]);
+      g.output(linear(g, 'second', first, [24, 32]), first);
+    },
+    plan: '',
+    fused: '',
+  },
+  {
+    name: 'a product with three dimensions read by an integer product and by a float operator',
+    build: (g) => {
+      const first = linear(g, 'first', g.input('x', [2, 4, 32]));
+      g.output(linear(g, 'second', first), g.op('tanh', 'Tanh', [first]));
+    },
+    plan: '',
+    fused: '',
+  },
+  {
+    name: 'a product with three dimensions not all known read by an integer product and by a float operator',
+    build: (g) => {
+      const first = linear(g, 'first', g.input('x', ['n', 4, 32]));
+      g.output(linear(g, 'second', first), g.op('tanh', 'Tanh', [first]));
+    },
+    plan: '',
+    fused: '',
+  },
+  {
+    name: 'Gemm of 8 products a sum between others',
+    build: (g) => {
+      const narrow = g.op('narrow', 'Gemm', [matrix(g), g.weight('narrow_w', [32, 8]), g.weight('narrow_b', [8])]);
+      const wide = g.op('wide', 'Gemm', [narrow, g.weight('wide_w', [8, 32]), g.weight('wide_b', [32])]);
+      g.output(g.op('last', 'Gemm', [wide, g.weight('last_w', [32, 16]), g.weight('last_b', [16])]));
     },
     plan: '',
     fused: '',
@@ -160,9 +206,9 @@ export const PRODUCT_CASES: readonly PlanCase[] = [
   {
     name: 'attention with a mask of a finite number',
     build: (g) => {
-      const x = g.input('x', [1, 8, 32]);
+      const x = g.input('x', [1, 16, 32]);
       const scores = g.op('scores', 'MatMul', [x, g.op('turned', 'Transpose', [matmul(g, 'k', x)], { attributes: { perm: [0, 2, 1] } })]);
-      const masked = g.op('masked', 'Where', [g.input('keep', [1, 1, 8], 'bool'), scores, g.floats('low', [-10], [])]);
+      const masked = g.op('masked', 'Where', [g.input('keep', [1, 1, 16], 'bool'), scores, g.floats('low', [-10], [])]);
       g.output(g.op('y', 'MatMul', [g.op('softmax', 'Softmax', [masked], { attributes: { axis: -1 } }), x]));
     },
     plan: '',
@@ -171,10 +217,10 @@ export const PRODUCT_CASES: readonly PlanCase[] = [
   {
     name: 'attention with a mask of minus infinity',
     build: (g) => {
-      const x = g.input('x', [1, 8, 32]);
+      const x = g.input('x', [1, 16, 32]);
       const scores = g.op('scores', 'MatMul', [x, g.op('turned', 'Transpose', [matmul(g, 'k', x)], { attributes: { perm: [0, 2, 1] } })]);
-      const masked = g.op('masked', 'Where', [g.input('keep', [1, 8, 8], 'bool'), g.floats('low', [-Infinity], []), scores]);
-      const kept = g.op('kept', 'Where', [g.input('all', [1, 8, 8], 'bool'), scores, masked]);
+      const masked = g.op('masked', 'Where', [g.input('keep', [1, 16, 16], 'bool'), g.floats('low', [-Infinity], []), scores]);
+      const kept = g.op('kept', 'Where', [g.input('all', [1, 16, 16], 'bool'), scores, masked]);
       g.output(g.op('y', 'MatMul', [g.op('softmax', 'Softmax', [kept], { attributes: { axis: -1 } }), x]));
     },
     plan: '',

@@ -8,6 +8,8 @@ export interface PlanCase {
   /** Operator set of the model, 13 unless told otherwise. */
   readonly opset?: number;
   readonly options?: Partial<StaticOptions>;
+  /** Names of nodes that the user keeps in float. */
+  readonly exclude?: readonly string[];
   /** Ranges for the plan's text; values without one take [−1, 3]. */
   readonly ranges?: Readonly<Record<string, Range>>;
   readonly plan: string;
@@ -374,6 +376,13 @@ export const CONVOLUTION_CASES: readonly PlanCase[] = [
       const normed = g.op('norm', 'BatchNormalization', [first, g.floats('gain', new Array(16).fill(1.5)), g.weight('shift', [16], 1), g.weight('mean', [16], 1), g.floats('variance', new Array(16).fill(2))]);
       g.output(conv(g, 'second', g.op('relu', 'Relu', [normed])));
     },
+    plan: '',
+    fused: '',
+  },
+  {
+    name: 'a convolution that is excluded, between two that are not',
+    exclude: ['second'],
+    build: (g) => g.output(conv(g, 'third', conv(g, 'second', conv(g, 'first', image(g))))),
     plan: '',
     fused: '',
   },

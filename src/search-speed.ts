@@ -1,0 +1,83 @@
+import type { TrialJob } from './choose-method.js';
+import type { PlannedModel } from './correct-bias.js';
+import { profileNodesTask, type NodeTime } from './evaluation/profile-nodes.js';
+import { timeTask } from './evaluation/time.js';
+import { medianRatioInterval } from './metrics/statistics.js';
+import type { Change } from './passes/pass.js';
+import type { QuantizationPlan } from './quantization/plan.js';
+import type { Selection } from './quantization/select.js';
+import { applyStaticPlan } from './quantization/static-qdq.js';
+import { isComputeOperator } from './runtime/kernels.js';
+import { stageModel, type StagedModel } from './runtime/staged-model.js';
+import { nodesBetterInFloat } from './search/fastest-assignment.js';
+import { timeTable } from './search/time-table.js';
+
+const MAX_SAMPLES = 4;
+const PROFILE_RUNS = 20;
+const PROFILE_WARMUP = 4;
+const TIMED_RUNS = 60;
+const TIMED_WARMUP = 5;
+const TIME_BUDGET_MS = 5_000;
+
+/** What a plan with fewer integer nodes must win in time to be kept instead of the plan with all of them. */
+const MIN_GAIN = 1.01;
+
+/** A plan that was measured against the plan with all nodes on integers. */
+export interface SpeedSearch extends PlannedModel {
+  readonly change: Change;
+}
+
+/**
+ * Looks for nodes that are slower on integers than in float on this machine, the conversions at the edges of regions included, and leaves
+ * them in float where that makes the whole model faster. Undefined where it does not. Measured with one thread unless told otherwise.
+ */
+export async function searchSpeed(
+  job: TrialJob,
+  chosen: PlannedModel,
+  selection: Selection,
+  planWithFloat: (reasons: ReadonlyMap<string, string>) => QuantizationPlan,
+  threads: number,
+): Promise<SpeedSearch | undefined> {
+  const folder = job.baseline.externalDataFolder;
+  const float = await stageModel(job.host, chosen.model, 'search-float.onnx', folder);
+  const integer = await stageModel(job.host, applyStaticPlan(chosen.model, chosen.plan), 'search-integer.onnx', folder);
+  const times = timeTable(chosen.model.graph, await profile(job, float, threads), await profile(job, integer, threads));
+  const inFloat = nodesBetterInFloat(chosen.model.graph, selection, times);
+  if (inFloat.size === 0) return undefined;
+  const reasons = new Map<string, string>();
+  for (const node of inFloat) {
+    const selected = selection.nodes.get(node)!;
+    reasons.set(node.name, `it costs more on integers here: ${inMs(times.integer(selected))} and conversions at its edges, against ${inMs(times.float(selected))} in float`);
+  }
+  const plan = planWithFloat(reasons);
+  if (!plan.nodes.some(({ opType, decision }) => decision === 'quantized' && isComputeOperator(opType))) return undefined;
+  const mixed = await stageModel(job.host, applyStaticPlan(chosen.model, plan), 'search-mixed.onnx', folder);
+  const [integerMs, mixedMs] = await job.host.run(timeTask, {
+    models: [integer, mixed],
+    data: job.data,
+    only: job.samples.slice(0, MAX_SAMPLES),
+    runs: TIMED_RUNS,
+    warmup: TIMED_WARMUP,
+    threads,
+    budgetMs: TIME_BUDGET_MS,
+  });
+  const gain = medianRatioInterval(integerMs!, mixedMs!);
+  if (!gain || gain.low < 1 || gain.median < MIN_GAIN) return undefined;
+  const names = [...reasons.keys()];
+  const message = `${names.length} nodes stay in float because that is faster here: ${gain.median.toFixed(2)} times the speed of all on integers [${gain.low.toFixed(2)}, ${gain.high.toFixed(2)}]`;
+  return { model: chosen.model, plan, change: { pass: 'search', names, message } };
+}
+
+async function profile(job: TrialJob, model: StagedModel, threads: number): Promise<NodeTime[]> {
+  return job.host.run(profileNodesTask, {
+    model,
+    data: job.data,
+    only: job.samples.slice(0, MAX_SAMPLES),
+    threads,
+    runs: PROFILE_RUNS,
+    warmup: PROFILE_WARMUP,
+    scratchPrefix: await job.host.temporaryPath('search-profile'),
+  });
+}
+
+const inMs = (time: number) => `${time.toPrecision(3)} ms`;

@@ -1,0 +1,57 @@
+import { indexOf } from '../graph/graph-index.js';
+import type { Graph, Node } from '../graph/model.js';
+import type { SelectedNode, Selection } from '../quantization/select.js';
+import { CutGraph } from './min-cut.js';
+
+/** Measured or estimated times in milliseconds. */
+export interface TimeTable {
+  /** Of a node with what it takes along, in the float model. */
+  float(node: SelectedNode): number;
+  /** The same in the integer model, without the conversions at its edges. */
+  integer(node: SelectedNode): number;
+  /** Of quantizing a value, and of dequantizing it once. */
+  quantize(value: string): number;
+  dequantize(value: string): number;
+}
+
+/** More than any sum of times. */
+const FORBIDDEN = 1e12;
+
+/**
+ * The nodes of a selection that had better stay in float, by time alone. Each node runs on integers or in float and takes its time there;
+ * a value that crosses between the two is converted, and its Q or DQ takes time too. The cheapest assignment is a minimum cut with the
+ * integers on the source's side, so that whole regions are weighed with the conversions at their edges, not single nodes.
+ */
+export function nodesBetterInFloat(graph: Graph, selection: Selection, times: TimeTable): Set<Node> {
+  const index = indexOf(graph);
+  const cut = new CutGraph();
+  const vertices = new Map<Node, number>();
+  const makers = new Map<string, number>();
+  for (const selected of selection.nodes.values()) {
+    const vertex = cut.addVertex();
+    vertices.set(selected.node, vertex);
+    cut.addEdge(vertex, CutGraph.SINK, times.integer(selected));
+    cut.addEdge(CutGraph.SOURCE, vertex, times.float(selected));
+    if (selected.quantizesOutput) for (const end of selected.ends) makers.set(end, vertex);
+  }
+  for (const value of selection.values.keys()) {
+    const maker = makers.get(value) ?? CutGraph.SINK;
+    const wantsIntegers = cut.addVertex();
+    cut.addEdge(wantsIntegers, maker, times.quantize(value));
+    const allowsIntegers = cut.addVertex();
+    cut.addEdge(maker, allowsIntegers, maker === CutGraph.SINK ? 0 : times.dequantize(value));
+    for (const { node, input } of index.uses(value)) {
+      const selected = selection.nodes.get(node);
+      if (selected?.activations.includes(input)) {
+        const reader = vertices.get(node)!;
+        cut.addEdge(reader, wantsIntegers, FORBIDDEN);
+        cut.addEdge(allowsIntegers, reader, FORBIDDEN);
+      } else {
+        cut.addEdge(allowsIntegers, CutGraph.SINK, FORBIDDEN);
+      }
+    }
+    if (index.isOutput(value)) cut.addEdge(allowsIntegers, CutGraph.SINK, FORBIDDEN);
+  }
+  const integers = cut.sourceSide();
+  return new Set([...vertices].flatMap(([node, vertex]) => (integers.has(vertex) ? [] : [node])));
+}

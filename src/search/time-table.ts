@@ -1,0 +1,59 @@
+import type { NodeTime } from '../evaluation/profile-nodes.js';
+import { indexOf } from '../graph/graph-index.js';
+import type { Graph } from '../graph/model.js';
+import type { SelectedNode } from '../quantization/select.js';
+import type { TimeTable } from './fastest-assignment.js';
+
+/** What the runtime spends on a node beside its kernel: the profile does not count it. */
+const NODE_OVERHEAD_MS = 0.001;
+
+/** Where no conversion was seen: time of one, and of each element. They are replaced by what this machine shows wherever it shows any. */
+const CONVERSION_MS = 0.002;
+const ELEMENT_MS = 0.3e-6;
+
+/** Times from a profile of the float model and one of the integer model, whose nodes have the same names. */
+export function timeTable(graph: Graph, float: readonly NodeTime[], integer: readonly NodeTime[]): TimeTable {
+  const index = indexOf(graph);
+  const floatTimes = timesByName(float);
+  const integerTimes = timesByName(integer);
+  const elements = elementsByName([...integer, ...float]);
+  const perElement = {
+    QuantizeLinear: elementTime(integer, 'QuantizeLinear'),
+    DequantizeLinear: elementTime(integer, 'DequantizeLinear'),
+  };
+  const convert = (value: string, opType: 'QuantizeLinear' | 'DequantizeLinear', suffix: string): number => {
+    const measured = integerTimes.get(`${value}${suffix}`);
+    const size = elements.get(`${value}${suffix}`) ?? elements.get(index.producer(value)?.name ?? '') ?? 0;
+    return NODE_OVERHEAD_MS + (measured ?? CONVERSION_MS + size * perElement[opType]);
+  };
+  const whole = (times: ReadonlyMap<string, number>, { node, biasAdd, absorbed }: SelectedNode): number =>
+    [node, biasAdd, absorbed?.node].reduce((sum, part) => {
+      const time = part && times.get(part.name);
+      return time === undefined ? sum : sum + time + NODE_OVERHEAD_MS;
+    }, 0);
+  return {
+    float: (node) => whole(floatTimes, node),
+    integer: (node) => whole(integerTimes, node),
+    quantize: (value) => convert(value, 'QuantizeLinear', '_Q'),
+    dequantize: (value) => convert(value, 'DequantizeLinear', '_DQ'),
+  };
+}
+
+function timesByName(times: readonly NodeTime[]): Map<string, number> {
+  const byName = new Map<string, number>();
+  for (const { names, timeMs } of times) {
+    const [name] = names;
+    if (name !== undefined) byName.set(name, (byName.get(name) ?? 0) + timeMs);
+  }
+  return byName;
+}
+
+function elementsByName(times: readonly NodeTime[]): Map<string, number> {
+  return new Map(times.flatMap(({ names, elements }) => names.map((name) => [name, elements] as const)));
+}
+
+/** Median time of an element in conversions of this type, in milliseconds. */
+function elementTime(times: readonly NodeTime[], opType: string): number {
+  const rates = times.flatMap((time) => (time.opType === opType && time.elements > 0 ? [Math.max(0, time.timeMs - CONVERSION_MS) / time.elements] : []));
+  return rates.sort((a, b) => a - b)[rates.length >> 1] ?? ELEMENT_MS;
+}
