@@ -23,7 +23,7 @@ export function addCalibrate(program: Command, context: Context): void {
     const { output, exact } = flags;
     if (output === undefined) throw new QdqError('usage', 'no output was named', 'Name the table to write with -o.');
     await perform(context, command, {
-      inputs: [model],
+      inputs: [model, ...(flags.data ?? [])],
       outputs: [{ option: '--output', path: output }],
       run: async (common) => (await import('../src/calibrate.js')).calibrate({ ...common, ...dataOptionsOf(flags), model, output, exact }),
       describe: async (result, options) => (await import('../src/report/calibrate-report.js')).describeCalibrate(result, options),

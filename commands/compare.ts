@@ -44,7 +44,7 @@ export function addCompare(program: Command, context: Context): void {
     const { labels, metric, runs, warmup, minSqnr, minAgreement, maxDrop, minSpeedup, minInteger, maxSize } = flags;
     const limits = { minSqnr, minAgreement, maxDrop, minSpeedup, minInteger, maxSize };
     await perform(context, command, {
-      inputs: [baseline, ...candidates, labels],
+      inputs: [baseline, ...candidates, labels, ...(flags.data ?? [])],
       run: async (common) =>
         (await import('../src/compare.js')).compare({ ...common, ...dataOptionsOf(flags), ...limits, baseline, candidates, labels, metric, runs, warmup }),
       describe: async (result, options) => (await import('../src/report/compare-report.js')).describeCompare(result, options),

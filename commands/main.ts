@@ -1,6 +1,7 @@
 import { CommanderError } from 'commander';
 import { EXIT, QdqError, messageOf } from '../src/errors.js';
 import { createContext, type Context } from './context.js';
+import { fallbackHint } from './hints.js';
 import { listenForInterrupts } from './interrupts.js';
 import { buildProgram } from './program.js';
 import { openTerminal } from './terminal.js';
@@ -18,7 +19,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
     const interrupted = interrupts.exitCode();
     const known = interrupted === undefined ? asQdqError(error, argv) : new QdqError('interrupted', 'interrupted', undefined, { cause: error });
-    await printError(known, context);
+    await printError(known, context, argv[2]);
     return interrupted ?? (known.code === 'usage' ? EXIT.usage : EXIT.failure);
   } finally {
     interrupts.dispose();
@@ -33,8 +34,9 @@ function asQdqError(error: unknown, argv: readonly string[]): QdqError {
   });
 }
 
-async function printError(error: QdqError, context: Context): Promise<void> {
-  const { code, message, hint } = error;
+async function printError(error: QdqError, context: Context, command: string | undefined): Promise<void> {
+  const { code, message } = error;
+  const hint = error.hint ?? fallbackHint(code, command);
   if (context.json) {
     process.stdout.write(`${JSON.stringify({ schema: 'qdq.error/1', error: { code, message, hint: hint ?? null } }, null, 2)}\n`);
   } else {

@@ -54,12 +54,12 @@ export function addQuantize(program: Command, context: Context): void {
   command.addHelpText('after', EXAMPLE).action(async (model: string, flags: QuantizeFlags) => {
     const { output, calibration, overrides, depfile, dryRun } = flags;
     await perform(context, command, {
-      inputs: [model, calibration, overrides],
-      outputs: [...place('--output', dryRun ? undefined : output), ...place('--depfile', depfile)],
+      inputs: [model, calibration, overrides, ...(flags.data ?? [])],
+      outputs: [...place('--output', dryRun ? undefined : output), ...place('--depfile', dryRun ? undefined : depfile)],
       run: async (common) => (await import('../src/quantize.js')).quantize({ ...common, ...quantizeOptionsOf(model, flags) }),
       describe: async (result, options) => (await import('../src/report/quantize-report.js')).describeQuantize(result, model, options),
       finish: async () => {
-        if (depfile === undefined || output === undefined) return;
+        if (depfile === undefined || output === undefined || dryRun) return;
         const { writeDepfile } = await import('./depfile.js');
         await writeDepfile(depfile, output, { model, data: flags.data, files: [calibration, overrides, flags.preprocessor] });
       },

@@ -25,7 +25,7 @@ export function addRun(program: Command, context: Context): void {
   command.addHelpText('after', EXAMPLE).action(async (model: string, flags: RunFlags) => {
     const { outputs, runs, warmup } = flags;
     await perform(context, command, {
-      inputs: [model],
+      inputs: [model, ...(flags.data ?? [])],
       outputs: outputs === undefined ? [] : [{ option: '--outputs', path: outputs, isFolder: !outputs.endsWith('.npz') }],
       run: async (common) => (await import('../src/run.js')).run({ ...common, ...dataOptionsOf(flags), model, outputs, runs, warmup }),
       describe: async (result, options) => (await import('../src/report/run-report.js')).describeRun(result, model, options),

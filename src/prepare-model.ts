@@ -2,6 +2,7 @@ import type { Model } from './graph/model.js';
 import { closeInitializers } from './passes/close-initializers.js';
 import { foldConstants } from './passes/fold-constants.js';
 import { foldIntoConvolution } from './passes/fold-into-convolution.js';
+import { fuseHardSigmoid } from './passes/fuse-hard-sigmoid.js';
 import { liftConstants } from './passes/lift-constants.js';
 import { nameNodes } from './passes/name-nodes.js';
 import { normalizeGemm } from './passes/normalize-gemm.js';
@@ -30,7 +31,7 @@ export interface PreparedModel {
 export async function prepareModel(host: RuntimeHost, model: Model, externalDataFolder: string): Promise<PreparedModel> {
   const lifted = runPasses(model, [liftConstants, (lifted) => upgradeOpset(lifted, MIN_OPSET), closeInitializers, removeIdentity]);
   const folded = await foldConstants(lifted.model, constantEvaluator(host, externalDataFolder));
-  const cleaned = runPasses(folded.model, [prune, normalizeGemm, foldIntoConvolution, prune, nameNodes]);
+  const cleaned = runPasses(folded.model, [prune, normalizeGemm, foldIntoConvolution, fuseHardSigmoid, prune, nameNodes]);
   const raised = lifted.model.opsets.get('') !== model.opsets.get('');
   return {
     model: cleaned.model,

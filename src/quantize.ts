@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import { checkQuantized, type QuantizeCheck } from './check-quantized.js';
 import type { MethodTrial } from './choose-method.js';
-import { QdqError } from './errors.js';
+import { QUANTIZE_DEFAULTS } from './defaults.js';
+import { messageOf, QdqError } from './errors.js';
 import { prove } from './evaluation/prove.js';
 import type { Model } from './graph/model.js';
 import { readModel } from './onnx/read-model.js';
@@ -11,7 +12,8 @@ import type { Change } from './passes/pass.js';
 import type { Warning } from './progress.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { TARGETS, type TargetName } from './quantization/target.js';
-import type { QuantizedNode } from './quantize-job.js';
+import { quantizeDynamic } from './quantize-dynamic.js';
+import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { quantizeStatic } from './quantize-static.js';
 import type { IntegerReport } from './runtime/integer-report.js';
@@ -26,7 +28,7 @@ export type { QuantizedNode, QuantizeOptions };
 /** What `quantize` returns, and prints with --json. */
 export interface QuantizeResult {
   readonly schema: 'qdq.quantize/1';
-  readonly mode: 'static';
+  readonly mode: 'static' | 'dynamic';
   readonly target: TargetName;
   /** Range method used. */
   readonly method: string;
@@ -58,7 +60,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     const model = await readModel(options.model);
     refuseQuantized(model, options.model);
     const sha256 = await sha256OfFile(options.model);
-    const quantized = await quantizeStatic({ host, options, model, sha256, data, clock, warn: (warning) => warn(options, warnings, warning) });
+    const quantized = await quantizeByMode({ host, options, model, sha256, data, clock, warn: (warning) => warn(options, warnings, warning) });
     const output = options.dryRun ? null : await write(options.output!, quantized.model);
     clock.lap('write');
     let { integer } = quantized;
@@ -89,6 +91,20 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
   });
 }
 
+/** `auto`: static where there is data or a table, dynamic where there is neither or where nothing can be static. */
+async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
+  const { mode = QUANTIZE_DEFAULTS.mode, calibration } = job.options;
+  if (mode === 'dynamic' || (mode === 'auto' && !calibration && !job.data)) return quantizeDynamic(job);
+  try {
+    return await quantizeStatic(job);
+  } catch (error) {
+    if (mode !== 'auto' || calibration || !(error instanceof QdqError && error.code === 'nothing-to-quantize')) throw error;
+    const quantized = await quantizeDynamic(job);
+    job.warn({ code: 'dynamic-instead', message: `quantized dynamically: ${messageOf(error)}`, advice: 'Say --mode dynamic to go there directly.' });
+    return quantized;
+  }
+}
+
 async function write(path: string, model: Model): Promise<NonNullable<QuantizeResult['output']>> {
   const { sizeBytes, sha256 } = await writeModel(path, model);
   return { path, sizeBytes, sha256 };
@@ -103,7 +119,7 @@ function checkOptions(options: QuantizeOptions): void {
 }
 
 function refuseQuantized(model: Model, path: string): void {
-  const pair = model.graph.nodes.find((node) => isDequantize(node) || node.opType.startsWith('QLinear'));
+  const pair = model.graph.nodes.find((node) => isDequantize(node) || /^QLinear|^DynamicQuantize|^(MatMul|Conv)Integer$/.test(node.opType));
   if (!pair) return;
   throw new QdqError('usage', `${path} is quantized already: it has ${pair.opType} nodes`, 'See what it runs as with `qdq inspect`, or give the float model.');
 }

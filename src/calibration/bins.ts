@@ -1,8 +1,8 @@
 /**
- * The bin of a float32 is its top 17 bits: sign, 8 of exponent, 8 leading of mantissa. So a bin is at most 2^-8 of its values
+ * The bin of a float32 is its top 16 bits: sign, 8 of exponent, 7 leading of mantissa. So a bin is at most 2^-7 of its values
  * wide, and the same for every tensor, run and machine.
  */
-export const BIN_SHIFT = 15;
+export const BIN_SHIFT = 16;
 /** Bins of all float32 values; those of negative sign are the second half. */
 export const BIN_COUNT = 2 ** (32 - BIN_SHIFT);
 /** First bin of infinity and NaN, of positive sign. */

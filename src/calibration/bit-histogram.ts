@@ -4,7 +4,7 @@ import { combineScans, EMPTY_SCAN, scanNumbers, type Scan } from './scan.js';
 import type { Bins } from './tensor-record.js';
 
 /** Below this many elements, emptying the kernel's bins takes longer than counting without it. */
-const FEW = 4_096;
+const FEW = 512;
 const NEGATIVE = BIN_COUNT / 2;
 const BINS_PER_EXPONENT = 1 << (23 - BIN_SHIFT);
 

@@ -1,4 +1,4 @@
-import { intAttribute, stringAttribute } from '../graph/attributes.js';
+import { stringAttribute } from '../graph/attributes.js';
 import type { Node } from '../graph/model.js';
 
 /**
@@ -32,13 +32,7 @@ export interface OperatorRule {
 export const OPERATOR_RULES: readonly OperatorRule[] = [
   { opType: 'Conv', kind: 'compute', activations: [0], kernel: 'QLinearConv' },
   { opType: 'MatMul', kind: 'compute', activations: [0, 1], kernel: 'QLinearMatMul, MatMulIntegerToFloat' },
-  {
-    opType: 'Gemm',
-    kind: 'compute',
-    activations: [0],
-    kernel: 'QGemm',
-    obstacle: (node) => (intAttribute(node, 'transA', 0) !== 0 ? 'Gemm with transA has no integer kernel' : undefined),
-  },
+  { opType: 'Gemm', kind: 'compute', activations: [0], kernel: 'QGemm' },
   { opType: 'Add', kind: 'join', activations: [0, 1], kernel: 'QLinearAdd' },
   { opType: 'Mul', kind: 'join', activations: [0, 1], kernel: 'QLinearMul' },
   { opType: 'Concat', kind: 'join', activations: 'all', kernel: 'QLinearConcat' },

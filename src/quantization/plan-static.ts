@@ -4,10 +4,11 @@ import { indexOf, type GraphIndex } from '../graph/graph-index.js';
 import type { Model, Node } from '../graph/model.js';
 import { affineFromRange, representableRange, usableScale, type AffineParameters, type QuantizedType } from '../tensor/affine.js';
 import { numbersOf } from '../tensor/values.js';
+import { ruleOf } from './operator-rules.js';
 import type { PlannedBiasAdd, PlannedConstant, PlannedNode, PlannedTensor, QuantizationPlan } from './plan.js';
 import type { AbsorbedActivation, SelectedNode, Selection, ValueTypes } from './select.js';
 import type { TargetName } from './target.js';
-import { channelMaxima, scaleForBias, weightLimit, weightScales, weightZeroPoint } from './weights.js';
+import { biasMaxima, channelMaxima, scaleForBias, weightLimit, weightScales, weightZeroPoint } from './weights.js';
 
 /** A closed interval of real numbers. */
 export type Range = readonly [number, number];
@@ -139,9 +140,7 @@ function isRedundant(parameters: AffineParameters, { min, max }: AbsorbedActivat
 function rangeThroughCarriers(index: GraphIndex, value: string, rangeOf: (value: string) => Range | undefined): Range | undefined {
   const producer = index.producer(value);
   const source = producer?.inputs[0];
-  if (!source || !/^(Reshape|Transpose|Flatten|Squeeze|Unsqueeze|Slice|Split|Gather|Expand|Tile|DepthToSpace|MaxPool|Identity)$/.test(producer.opType)) {
-    return undefined;
-  }
+  if (!source || ruleOf(producer)?.kind !== 'carrier') return undefined;
   return rangeOf(source) ?? rangeThroughCarriers(index, source, rangeOf);
 }
 
@@ -176,22 +175,23 @@ function planWeights(
     const axis = channelAxis(selected.node, tensor.dims.length, options.perChannel);
     const key = weightKey(name, axis);
     if (!planned.has(key)) {
-      if (!channelMaxima(tensor, null).every(Number.isFinite)) {
-        throw new QdqError('model-invalid', `the weight "${name}" contains NaN or infinity`, `Leave its node in float: --exclude "${selected.node.name}".`);
-      }
+      if (!channelMaxima(tensor, null).every(Number.isFinite)) throw notFinite('weight', name, selected.node);
       planned.set(key, { axis, scales: weightScales(tensor, axis, limit) });
     }
     const bias = biasOf(selected);
     if (!bias) continue;
     const { scales } = planned.get(key)!;
     const inputScale = tensors.get(selected.node.inputs[selected.activations[0]!]!)!.scale;
-    const values = numbersOf(index.constant(bias)!);
-    for (let c = 0; c < values.length; c++) {
-      const at = scales.length === 1 ? 0 : c;
-      scales[at] = usableScale(Math.max(scales[at]!, scaleForBias(values[c]!, inputScale)));
-    }
+    biasMaxima(index.constant(bias)!, scales.length).forEach((largest, c) => {
+      if (!Number.isFinite(largest)) throw notFinite('bias', bias, selected.node);
+      scales[c] = usableScale(Math.max(scales[c]!, scaleForBias(largest, inputScale)));
+    });
   }
   return planned;
+}
+
+function notFinite(role: string, name: string, node: Node): QdqError {
+  return new QdqError('model-invalid', `the ${role} "${name}" contains NaN or infinity`, `Leave its node in float: --exclude "${node.name}".`);
 }
 
 /** Name of the constant that is added to a node's products. */
@@ -222,7 +222,7 @@ function nodePlanner(
     const inputScale = tensors.get(node.inputs[selected.activations[0]!]!)!.scale;
     const key = `${node.name}#bias`;
     scales[key] = Array.from(weightScale, (scale) => usableScale(Math.fround(inputScale * scale)));
-    return { dtype: 'int32', axis: axis === null ? null : index.constant(biasOf(selected)!)!.dims.length - 1, scales: key, zeroPoint: 0 };
+    return { dtype: 'int32', axis: axis === null ? null : Math.max(0, index.constant(biasOf(selected)!)!.dims.length - 1), scales: key, zeroPoint: 0 };
   };
 
   const planBiasAdd = (selected: SelectedNode, add: Node): PlannedBiasAdd => ({

@@ -15,7 +15,7 @@ export interface PlannedTensor extends AffineParameters {
 /** A constant that is stored as integers. */
 export interface PlannedConstant {
   readonly dtype: QuantizedType | 'int32';
-  /** Axis of the channels; null for one scale in all. */
+  /** Axis of the channels in the float constant; null for one scale in all. Along axis 1 of an LSTM's weight, each direction has scales of its own. */
   readonly axis: number | null;
   /** Key in the plan's table of scales. */
   readonly scales: string;
@@ -62,7 +62,7 @@ export interface PlannedNode {
 /** All decisions of a quantization as plain data: a recipe carries it out, `--dry-run` prints it. */
 export interface QuantizationPlan {
   readonly schema: 'qdq.plan/1';
-  readonly mode: 'static';
+  readonly mode: 'static' | 'dynamic';
   readonly target: TargetName;
   readonly activationType: QuantizedType;
   readonly weightType: QuantizedType;

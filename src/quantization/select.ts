@@ -84,7 +84,7 @@ export function selectNodes(graph: Graph, types: ValueTypes, options: SelectionO
   }
   keepConnected(index, candidates, floatReasons);
   const readers = integerReaders(candidates);
-  const nodes = new Map([...candidates].map(([node, candidate]) => [node, withOutput(index, candidate, readers)]));
+  const nodes = new Map([...candidates].map(([node, candidate]) => [node, withOutput(index, types, candidate, readers)]));
   return { nodes, values: selectValues(index, nodes), floatReasons };
 }
 
@@ -103,7 +103,9 @@ function candidateOf(index: GraphIndex, types: ValueTypes, options: SelectionOpt
   const weight = rule.kind === 'compute' && isConstant(1) ? 1 : undefined;
   const activations = inputs.filter((i) => !isConstant(i));
   const constants = inputs.filter((i) => isConstant(i) && i !== weight);
-  if (activations.length === 0) return 'it depends on constants only';
+  if (activations.length === 0) return 'what it would quantize is constant';
+  const notFinite = constants.map((i) => node.inputs[i]!).find((name) => !numbersOf(index.constant(name)!).every(Number.isFinite));
+  if (notFinite !== undefined) return `the constant "${notFinite}" contains NaN or infinity`;
   if (rule.kind === 'compute') {
     const reason = computeObstacle(index, types, node);
     if (reason) return reason;
@@ -134,6 +136,8 @@ function productDepth(index: GraphIndex, types: ValueTypes, node: Node): number 
     const transposed = node.opType === 'Gemm' && intAttribute(node, 'transB', 0) !== 0;
     return weight.dims.at(transposed ? -1 : Math.max(-2, -weight.dims.length));
   }
+  const left = index.constant(node.inputs[0]!);
+  if (left) return left.dims.at(-1);
   const type = types.get(node.inputs[0]!);
   const depth = type?.kind === 'tensor' ? type.shape?.at(-1) : undefined;
   return typeof depth === 'number' ? depth : undefined;
@@ -189,14 +193,26 @@ function keepConnected(index: GraphIndex, candidates: Map<Node, Candidate>, floa
     const readers = integerReaders(candidates);
     for (const candidate of [...candidates.values()]) {
       if (candidate.rule.kind === 'compute') continue;
-      const fed = candidate.activations.some((i) => producers.has(candidate.node.inputs[i]!));
+      const fed = isFed(index, candidate, producers, readers);
       const read = candidate.ends.some((end) => index.uses(end).some((use) => readers.get(use.node)?.has(use.input)));
       if (fed && read) continue;
       candidates.delete(candidate.node);
-      floatReasons.set(candidate.node, fed ? 'nothing that runs on integers reads it' : 'nothing that runs on integers feeds it');
+      floatReasons.set(candidate.node, fed ? 'nothing that runs on integers reads it' : 'not all that feeds it runs on integers');
       dropped = true;
     }
   }
+}
+
+/**
+ * Whether what a node reads is there as integers: made by an integer kernel, or quantized for a compute node that reads it too. Concat takes
+ * one such input, because quantizing the others costs less than dequantizing it and quantizing the whole; others want all of theirs.
+ */
+function isFed(index: GraphIndex, candidate: Candidate, producers: ReadonlySet<string>, readers: ReadonlyMap<Node, ReadonlySet<number>>): boolean {
+  const isInteger = (i: number) => {
+    const value = candidate.node.inputs[i]!;
+    return producers.has(value) || index.uses(value).some((use) => ruleOf(use.node)?.kind === 'compute' && readers.get(use.node)?.has(use.input));
+  };
+  return candidate.node.opType === 'Concat' ? candidate.activations.some(isInteger) : candidate.activations.every(isInteger);
 }
 
 /** Which inputs of which nodes are read as integers. */
@@ -204,14 +220,25 @@ function integerReaders(candidates: ReadonlyMap<Node, Candidate>): Map<Node, Rea
   return new Map([...candidates].map(([node, candidate]) => [node, new Set(candidate.activations)]));
 }
 
-function withOutput(index: GraphIndex, candidate: Candidate, readers: ReadonlyMap<Node, ReadonlySet<number>>): SelectedNode {
+/**
+ * Decides whether Q follows. A product with a float reader beside an integer one needs it too, because the runtime fuses a product only if
+ * all that reads it is Q, or nothing is; where it puts an Add or a Reshape between the product and its readers, float readers take the float.
+ */
+function withOutput(index: GraphIndex, types: ValueTypes, candidate: Candidate, readers: ReadonlyMap<Node, ReadonlySet<number>>): SelectedNode {
   const { node, rule, ends } = candidate;
   if (rule.kind !== 'compute' || node.opType === 'Conv') return { ...candidate, quantizesOutput: true };
   const end = ends[0]!;
   const uses = index.uses(end);
-  const allInteger = uses.length > 0 && !index.isOutput(end) && uses.every((use) => readers.get(use.node)?.has(use.input));
-  if (allInteger) return { ...candidate, quantizesOutput: true };
+  const integerUses = uses.filter((use) => readers.get(use.node)?.has(use.input)).length;
+  const allInteger = integerUses === uses.length && !index.isOutput(end);
+  if (integerUses > 0 && (allInteger || !standsApart(types, candidate))) return { ...candidate, quantizesOutput: true };
   return { ...candidate, absorbed: undefined, ends: (candidate.biasAdd ?? node).outputs, quantizesOutput: false };
+}
+
+/** Whether an Add or a Reshape stands between the integer product and what reads it: with a bias, except where all is matrices. */
+function standsApart(types: ValueTypes, { node, biasAdd }: Candidate): boolean {
+  const input = types.get(node.inputs[0]!);
+  return biasAdd !== undefined && !(input?.kind === 'tensor' && input.shape?.length === 2);
 }
 
 function selectValues(index: GraphIndex, nodes: ReadonlyMap<Node, SelectedNode>): Map<string, SelectedValue> {

@@ -1,6 +1,8 @@
+import { intAttribute } from '../graph/attributes.js';
 import { createNode, GraphEditor } from '../graph/graph-editor.js';
 import { indexOf } from '../graph/graph-index.js';
 import type { Graph, Model, Node } from '../graph/model.js';
+import { prune } from '../passes/prune.js';
 import { integerScalar, quantizeTensor, type QuantizedType } from '../tensor/affine.js';
 import { memoryStorage, tensorFromArray, type Tensor } from '../tensor/tensor.js';
 import type { PlannedConstant, PlannedNode, QuantizationPlan } from './plan.js';
@@ -10,7 +12,8 @@ import { quantizeBias, quantizeWeight } from './weights.js';
 export function applyStaticPlan(model: Model, plan: QuantizationPlan): Model {
   const graph = new StaticRecipe(model.graph, plan).apply();
   const opsets = plan.domain === '' ? model.opsets : new Map(model.opsets).set(plan.domain, model.opsets.get(plan.domain) ?? 1);
-  return { ...model, graph, opsets };
+  // A value that only nodes kept in float read has a DequantizeLinear that nobody needs.
+  return prune({ ...model, graph, opsets }).model;
 }
 
 class StaticRecipe {
@@ -20,6 +23,8 @@ class StaticRecipe {
   readonly #inputs = new Map<Node, string[]>();
   readonly #outputs = new Map<Node, string[]>();
   readonly #dequantized = new Map<string, string>();
+  /** Integers of the values that integer kernels make. */
+  readonly #quantized = new Map<string, string>();
   readonly #byName: ReadonlyMap<string, Node>;
   /** Zero points by type, value and count: most tensors share them. */
   readonly #zeroPoints = new Map<string, string>();
@@ -36,12 +41,33 @@ class StaticRecipe {
     this.#plan.nodes.forEach((planned, i) => {
       if (planned.kernel) this.#quantizeNode(planned, this.#graph.nodes[i]!);
     });
+    this.#plan.nodes.forEach((planned, i) => {
+      if (planned.decision === 'float') this.#keepFloat(this.#graph.nodes[i]!);
+    });
     for (const node of this.#graph.nodes) {
       const inputs = this.#inputs.get(node);
       const outputs = this.#outputs.get(node);
       if (inputs || outputs) this.#editor.replace(node, { ...node, inputs: inputs ?? node.inputs, outputs: outputs ?? node.outputs });
     }
     return this.#editor.finish();
+  }
+
+  /**
+   * Lets a float node with a constant weight read integers through a DequantizeLinear with a scale for each channel, all of them equal.
+   * Between a DequantizeLinear of one scale and a QuantizeLinear, onnxruntime would quantize the weight itself, with one scale and full range.
+   * Source: core/optimizer/qdq_transformer/weight_bias_quantization.cc of onnxruntime 1.21 and later.
+   */
+  #keepFloat(node: Node): void {
+    const value = node.inputs[0] ?? '';
+    const quantized = this.#quantized.get(value);
+    const weight = indexOf(this.#graph).constant(node.inputs[1] ?? '');
+    const layout = weight && inputChannels(node, weight);
+    if (quantized === undefined || !layout) return;
+    const { dtype, scale, zeroPoint } = this.#plan.tensors[value]!;
+    const parameters = this.#parameters(value, dtype, new Array<number>(layout.count).fill(scale), zeroPoint, layout.axis);
+    const dequantized = this.#editor.names.unique(`${value}_channels`);
+    this.#editor.add(this.#node('DequantizeLinear', `${value}_DQ`, [quantized, ...parameters], dequantized, layout.axis));
+    this.#inputsOf(node)[0] = dequantized;
   }
 
   #inputsOf(node: Node): string[] {
@@ -57,7 +83,7 @@ class StaticRecipe {
     const outputs = this.#outputs.get(producer) ?? [...producer.outputs];
     outputs[outputs.indexOf(name)] = raw;
     this.#outputs.set(producer, outputs);
-    this.#addPair(name, raw, name);
+    this.#quantized.set(name, this.#addPair(name, raw, name));
     this.#dequantized.set(name, name);
   }
 
@@ -72,7 +98,8 @@ class StaticRecipe {
     return value;
   }
 
-  #addPair(tensorName: string, from: string, to: string): void {
+  /** Returns the name of the quantized value. */
+  #addPair(tensorName: string, from: string, to: string): string {
     const { dtype, scale, zeroPoint } = this.#plan.tensors[tensorName]!;
     const parameters = this.#parameters(tensorName, dtype, [scale], zeroPoint, null);
     const quantized = this.#editor.names.unique(`${tensorName}_q`);
@@ -80,6 +107,7 @@ class StaticRecipe {
       this.#node('QuantizeLinear', `${tensorName}_Q`, [from, ...parameters], quantized),
       this.#node('DequantizeLinear', `${tensorName}_DQ`, [quantized, ...parameters], to),
     );
+    return quantized;
   }
 
   #quantizeNode(planned: PlannedNode, node: Node): void {
@@ -148,8 +176,27 @@ class StaticRecipe {
   }
 }
 
+/** How many channels a node with a weight sums over, and along which axis of its input; undefined for nodes whose weight onnxruntime leaves alone. */
+function inputChannels(node: Node, weight: Tensor): { readonly axis: number; readonly count: number } | undefined {
+  if (node.domain !== '') return undefined;
+  const [rows = 1, columns = 1] = weight.dims;
+  switch (node.opType) {
+    case 'Conv':
+      return { axis: 1, count: columns * intAttribute(node, 'group', 1) };
+    case 'ConvTranspose':
+      return { axis: 1, count: rows };
+    case 'Gemm':
+      return { axis: intAttribute(node, 'transA', 0) === 0 ? 1 : 0, count: intAttribute(node, 'transB', 0) === 0 ? rows : columns };
+    case 'MatMul':
+      // With an Add after it, it becomes a Gemm.
+      return weight.dims.length === 2 ? { axis: -1, count: rows } : undefined;
+    default:
+      return undefined;
+  }
+}
+
 function storeConstant(tensor: Tensor, { dtype, axis, zeroPoint, limit }: PlannedConstant, scales: readonly number[]): Tensor {
-  if (dtype === 'int32') return quantizeBias(tensor, scales);
+  if (dtype === 'int32') return quantizeBias(tensor, axis, scales);
   if (limit === undefined) return quantizeTensor(tensor, { dtype, scale: scales[0]!, zeroPoint });
   return quantizeWeight(tensor, axis, scales, dtype, limit);
 }

@@ -21,7 +21,11 @@ export function weightZeroPoint(dtype: QuantizedType): number {
  * is null. A channel of zeros takes the largest scale among the others, which leaves its bias room.
  */
 export function weightScales(weight: Tensor, axis: number | null, limit: number): Float64Array {
-  const largest = channelMaxima(weight, axis);
+  return scalesFromMaxima(channelMaxima(weight, axis), limit);
+}
+
+/** The same from the largest magnitude of each channel. */
+export function scalesFromMaxima(largest: Float64Array, limit: number): Float64Array {
   const overall = largest.reduce((a, b) => Math.max(a, b), 0);
   return largest.map((magnitude) => usableScale((magnitude > 0 ? magnitude : overall) / limit));
 }
@@ -33,7 +37,7 @@ export function channelMaxima(weight: Tensor, axis: number | null): Float64Array
     let largest = 0;
     for (let i = 0; i < values.length; i++) {
       const magnitude = Math.abs(values[i]!);
-      if (!(magnitude <= largest)) largest = magnitude;
+      if (magnitude > largest || Number.isNaN(magnitude)) largest = magnitude;
     }
     return Float64Array.of(largest);
   }
@@ -44,7 +48,7 @@ export function channelMaxima(weight: Tensor, axis: number | null): Float64Array
       let largest = maxima[c]!;
       for (const end = at + inner; at < end; at++) {
         const magnitude = Math.abs(values[at]!);
-        if (!(magnitude <= largest)) largest = magnitude;
+        if (magnitude > largest || Number.isNaN(magnitude)) largest = magnitude;
       }
       maxima[c] = largest;
     }
@@ -69,6 +73,25 @@ export function quantizeWeight(weight: Tensor, axis: number | null, scales: Arra
   return tensorFromArray(dtype, weight.dims, quantized);
 }
 
+/** Signal to noise of a weight rounded to integers, in dB: 10 · log10(Σ w² / Σ (w − scale · round(w / scale))²). */
+export function quantizationSqnr(weight: Tensor, axis: number | null, scales: ArrayLike<number>, limit: number): number {
+  const values = numbersOf(weight);
+  const { outer, channels, inner } = axis === null ? { outer: 1, channels: 1, inner: values.length } : axisLayout(weight.dims, axis);
+  let signal = 0;
+  let noise = 0;
+  for (let o = 0, at = 0; o < outer; o++) {
+    for (let c = 0; c < channels; c++) {
+      const scale = scales[c]!;
+      for (const end = at + inner; at < end; at++) {
+        const error = values[at]! - scale * quantizeValue(values[at]!, scale, 0, -limit, limit);
+        signal += values[at]! ** 2;
+        noise += error ** 2;
+      }
+    }
+  }
+  return noise === 0 ? Infinity : 10 * Math.log10(signal / noise);
+}
+
 /** Largest int32 that a bias may come to, with room for the sum it is added to. */
 const MAX_BIAS = 2 ** 30;
 
@@ -77,13 +100,27 @@ export function scaleForBias(bias: number, inputScale: number): number {
   return Math.abs(bias) / (inputScale * MAX_BIAS);
 }
 
-/** round(bias / (input scale · weight scale)) in int32, one value a channel. */
-export function quantizeBias(bias: Tensor, scales: ArrayLike<number>): Tensor {
+/** Largest magnitude of the bias of each channel; channels are the bias's last axis, along which a single value stands for all. */
+export function biasMaxima(bias: Tensor, channels: number): Float64Array {
+  const maxima = channelMaxima(bias, channels === 1 || bias.dims.length === 0 ? null : bias.dims.length - 1);
+  return maxima.length === channels ? maxima : new Float64Array(channels).fill(maxima[0]!);
+}
+
+/**
+ * round(bias / (input scale · weight scale)) in int32. With an axis there is one scale for each channel of the last axis, and a bias with a
+ * single value there is repeated for all channels, because DequantizeLinear does not broadcast.
+ */
+export function quantizeBias(bias: Tensor, axis: number | null, scales: ArrayLike<number>): Tensor {
   const values = numbersOf(bias);
   const [qmin, qmax] = INTEGER_LIMITS.int32;
-  const quantized = Int32Array.from(values, (value, c) => {
-    const scale = scales.length === 1 ? scales[0]! : scales[c]!;
-    return Math.max(qmin, Math.min(qmax, Math.round(value / scale)));
+  const round = (value: number, scale: number) => Math.max(qmin, Math.min(qmax, Math.round(value / scale)));
+  if (axis === null) return tensorFromArray('int32', bias.dims, Int32Array.from(values, (value) => round(value, scales[0]!)));
+  const channels = scales.length;
+  const width = bias.dims.at(-1) ?? 1;
+  const rows = values.length / width;
+  const quantized = Int32Array.from({ length: rows * channels }, (_, i) => {
+    const c = i % channels;
+    return round(values[Math.floor(i / channels) * width + (width === 1 ? 0 : c)]!, scales[c]!);
   });
-  return tensorFromArray('int32', bias.dims, quantized);
+  return tensorFromArray('int32', [...bias.dims.slice(0, -1), channels], quantized);
 }

@@ -8,7 +8,6 @@ export function describeCalibrate(result: CalibrateResult, options: DescribeOpti
   return {
     title: `Calibrated ${result.model.path}`,
     blocks: [
-      ...warningsSection(result.warnings, options),
       facts([
         result.output === null ? null : ['table', result.output],
         ['samples', groupThousands(result.samples)],
@@ -17,6 +16,7 @@ export function describeCalibrate(result: CalibrateResult, options: DescribeOpti
         ['time', `${duration(result.durationMs)}, of which ${duration(result.inferenceMs)} in the runtime (summed over its sessions)`],
         ['memory', `${bytes(result.peakRssBytes)} at most`],
       ]),
+      ...warningsSection(result.warnings, options),
       ...nonFiniteSection(result),
     ],
   };

@@ -16,9 +16,9 @@ export function describeCompare(result: CompareResult, options: DescribeOptions)
   return {
     title: `Compared ${all.map(({ candidate }) => candidate.path).join(', ')} with ${result.baseline.path} on ${countOf(result.samples, 'sample')}`,
     blocks: [
-      ...warningsSection(distinct(warnings, ({ message }) => message), options),
       sideBySide(result, all, labels),
       paragraph(howTimed(all[0])),
+      ...warningsSection(distinct(warnings, ({ message }) => message), options),
       heading('Outputs'),
       outputErrorTable(all.map(({ outputs }, i) => ({ label: labels[i]!, outputs }))),
       ...thresholdsSection(all, labels),

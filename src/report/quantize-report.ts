@@ -17,13 +17,13 @@ export function describeQuantize(result: QuantizeResult, model: string, options:
   return {
     title: output ? `Quantized ${model} to ${output.path}` : `Plan for ${model} (dry run: nothing was written)`,
     blocks: [
-      ...warningsSection(result.warnings, options),
       facts([
         output && ['size', `${bytes(output.sizeBytes)}${check ? `, ${percent(check.sizeRatio)} of ${basename(model)}` : ''}`],
         output && ['SHA-256', output.sha256],
         ['mode', `${result.mode} for target ${result.target}, ranges by ${result.method}`],
         ['time', describeTime(result)],
       ]),
+      ...warningsSection(result.warnings, options),
       ...(check ? checkSection(check) : []),
       ...(integer ? integerSection(integer, { floatNodesOnly: plan !== null }) : []),
       ...methodsSection(result),
@@ -109,7 +109,7 @@ function changesSection({ changes }: QuantizeResult): Block[] {
     const names = those.flatMap((change) => change.names);
     return names.length > 0 ? `${text} (${someOf(names, NAMES_SHOWN)})` : text;
   });
-  return [heading('Changes to the float model before quantization'), { kind: 'list', items }];
+  return [heading('Changes'), { kind: 'list', items }];
 }
 
 function groupBy<T>(list: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {

@@ -13,8 +13,8 @@ export function describeRun(result: RunResult, model: string, options: DescribeO
   return {
     title: `Ran ${model} on ${countOf(result.samples, 'sample')}`,
     blocks: [
-      ...warningsSection(result.warnings, options),
       facts([...latencyFacts(result), files.length > 0 ? ['files', `${countOf(files.length, 'file')} written: ${someOf(files, FILES_SHOWN)}`] : null]),
+      ...warningsSection(result.warnings, options),
       heading('Outputs'),
       { kind: 'table', columns: [{ title: 'output' }, { title: 'type' }, { title: 'shape' }], rows: result.outputs.map((output) => [output.name, output.type, shape(output.shape)]) },
       ...integerSection(result.integer),

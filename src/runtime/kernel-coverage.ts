@@ -4,7 +4,7 @@ import type { Graph, Model, Node } from '../graph/model.js';
 import { allNodes } from '../graph/traversal.js';
 import { constantNodes } from '../passes/fold-constants.js';
 import { dtypeInfo, isFloat, isQuantizedType } from '../tensor/dtype.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { elementCount, type Tensor } from '../tensor/tensor.js';
 import { fusedGraph, markNodes, type FusedGraph } from './fused-graph.js';
 import { floatReason } from './float-reason.js';
 import type { RuntimeHost } from './host.js';
@@ -136,11 +136,27 @@ function describeWeights(node: Node, graph: Graph): string | null {
     const tensor = index.constant(through?.inputs[0] ?? input);
     if (!tensor || tensor.dims.length < 2 || tensor.storage.byteLength <= largest) return;
     largest = tensor.storage.byteLength;
-    const scale = through ? index.constant(through.inputs[1]!) : quantizedOperatorScale(index.constant(node.inputs[i + 1] ?? ''), tensor);
-    const granularity = !scale ? '' : scale.dims.length > 1 ? ' in blocks' : (scale.dims[0] ?? 1) > 1 ? ' per channel' : ' per tensor';
+    const scale = through ? index.constant(through.inputs[1]!) : (dynamicScale(index, node, i) ?? quantizedOperatorScale(index.constant(node.inputs[i + 1] ?? ''), tensor));
+    const isLstm = node.opType === 'DynamicQuantizeLSTM';
+    const granularity = !scale ? '' : !isLstm && isBlocked(scale) ? ' in blocks' : elementCount(scale.dims) > (isLstm ? scale.dims[0]! : 1) ? ' per channel' : ' per tensor';
     text = dtypeInfo(tensor.dtype).short + granularity;
   });
   return text;
+}
+
+/** DynamicQuantizeLSTM takes the scales of W and R as inputs 8 and 10; the product after MatMulInteger or ConvInteger is scaled by a Mul of both scales. */
+function dynamicScale(index: GraphIndex, node: Node, input: number): Tensor | undefined {
+  if (node.opType === 'DynamicQuantizeLSTM') return index.constant(node.inputs[input === 1 ? 8 : 10] ?? '');
+  if (!/^(MatMul|Conv)Integer$/.test(node.opType)) return undefined;
+  const readers = (value: string | undefined, opType: string) => index.uses(value ?? '').flatMap((use) => (use.node.opType === opType ? [use.node] : []));
+  const [scaled] = readers(readers(node.outputs[0], 'Cast')[0]?.outputs[0], 'Mul');
+  const factors = scaled?.inputs.flatMap((value) => index.producer(value) ?? []).find(({ opType }) => opType === 'Mul');
+  return factors?.inputs.map((value) => index.constant(value)).find((tensor) => tensor?.dtype === 'float32');
+}
+
+/** One scale a block of channels has several dimensions of more than one element. */
+function isBlocked({ dims }: Tensor): boolean {
+  return dims.filter((dim) => dim > 1).length > 1;
 }
 
 /** In QLinearConv and its like the scale is the input after the integer weight. */
@@ -150,7 +166,8 @@ function quantizedOperatorScale(next: Tensor | undefined, weight: Tensor): Tenso
 
 /**
  * Q and DQ nodes that convert for no integer kernel: a Q from which only DQ nodes are reached, a DQ that no integer kernel feeds.
- * Between a float operator and an integer kernel one of them is needed, and does not count.
+ * Between a float operator and an integer kernel one of them is needed, and does not count; nor does the DQ after a lookup in a table of
+ * integers, which is how such tables are stored.
  */
 function danglingQdq(graph: Graph): number {
   const index = indexOf(graph);
@@ -171,11 +188,16 @@ function danglingQdq(graph: Graph): number {
   const producers = (node: Node) => node.inputs.flatMap((input) => index.producer(input) ?? []);
   for (const node of graph.nodes) {
     if (isQuantize(node) && reach(node, readers, isDequantize)) useful.add(node);
-    if (isDequantize(node) && reach(node, producers, isQuantize)) useful.add(node);
+    if (isDequantize(node) && (reach(node, producers, isQuantize) || isLookup(index, node))) useful.add(node);
   }
   const all = graph.nodes.filter((node) => isQuantize(node) || isDequantize(node));
   const inBodies = graph.nodes.flatMap(subgraphsOf).reduce((sum, body) => sum + danglingQdq(body), 0);
   return all.length - useful.size + inBodies;
+}
+
+function isLookup(index: GraphIndex, dequantize: Node): boolean {
+  const gather = index.producer(dequantize.inputs[0]!);
+  return gather?.opType === 'Gather' && isQuantizedType(index.constant(gather.inputs[0]!)?.dtype ?? 'unknown');
 }
 
 function weightBytes(graph: Graph, fused: Graph): IntegerReport['weightBytes'] {

@@ -20,9 +20,10 @@ const FORBIDDEN = 1e12;
 /**
  * The nodes of a selection that had better stay in float, by time alone. Each node runs on integers or in float and takes its time there;
  * a value that crosses between the two is converted, and its Q or DQ takes time too. The cheapest assignment is a minimum cut with the
- * integers on the source's side, so that whole regions are weighed with the conversions at their edges, not single nodes.
+ * integers on the source's side, so that whole regions are weighed with the conversions at their edges, not single nodes. `bias` counts
+ * float time so many times, which finds the next best assignments with more integers.
  */
-export function nodesBetterInFloat(graph: Graph, selection: Selection, times: TimeTable): Set<Node> {
+export function nodesBetterInFloat(graph: Graph, selection: Selection, times: TimeTable, bias = 1): Set<Node> {
   const index = indexOf(graph);
   const cut = new CutGraph();
   const vertices = new Map<Node, number>();
@@ -31,7 +32,7 @@ export function nodesBetterInFloat(graph: Graph, selection: Selection, times: Ti
     const vertex = cut.addVertex();
     vertices.set(selected.node, vertex);
     cut.addEdge(vertex, CutGraph.SINK, times.integer(selected));
-    cut.addEdge(CutGraph.SOURCE, vertex, times.float(selected));
+    cut.addEdge(CutGraph.SOURCE, vertex, bias * times.float(selected));
     if (selected.quantizesOutput) for (const end of selected.ends) makers.set(end, vertex);
   }
   for (const value of selection.values.keys()) {

@@ -25,6 +25,7 @@ export const INTEGER_LIMITS: Readonly<Record<QuantizedType | 'int32', readonly [
 
 /** Below this a scale would be a denormal float32, which kernels may flush to zero. */
 const SMALLEST_SCALE = 2 ** -126;
+const LARGEST_SCALE = (2 - 2 ** -23) * 2 ** 127;
 
 /**
  * Parameters that cover [min, max] together with 0, which always is represented exactly.
@@ -36,7 +37,7 @@ export function affineFromRange(min: number, max: number, dtype: QuantizedType, 
   const low = Math.min(min, 0);
   const high = Math.max(max, 0);
   if (symmetric) {
-    const zeroPoint = Math.ceil((qmin + qmax) / 2);
+    const zeroPoint = (qmin + qmax + 1) / 2;
     return { dtype, scale: usableScale(Math.max(-low, high) / (qmax - zeroPoint)), zeroPoint };
   }
   const scale = usableScale((high - low) / (qmax - qmin));
@@ -50,10 +51,10 @@ export function representableRange({ dtype, scale, zeroPoint }: AffineParameters
   return [(qmin - zeroPoint) * scale, (qmax - zeroPoint) * scale];
 }
 
-/** A scale that a float32 holds: 1 where nothing is to be scaled, never a denormal. */
+/** A scale that a float32 holds: 1 where nothing is to be scaled, never a denormal, never infinite. */
 export function usableScale(scale: number): number {
   if (!(scale > 0)) return 1;
-  return Math.fround(Math.max(scale, SMALLEST_SCALE));
+  return Math.fround(Math.min(LARGEST_SCALE, Math.max(scale, SMALLEST_SCALE)));
 }
 
 /** clamp(round(x / scale) + zeroPoint), the division in float32 as the runtime does it. */

@@ -2,12 +2,14 @@ import { createNode } from '../../src/graph/graph-editor.js';
 import type { Model, Node, ValueInfo } from '../../src/graph/model.js';
 import { tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
 
-/** Numbers from −1 to 1 that are the same on every run. */
+/** Numbers from −1 to 1 that are the same on every run (mulberry32). */
 export function noise(count: number, seed = 1): Float32Array {
   let state = seed * 2654435761;
   return Float32Array.from({ length: count }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 31 - 1;
   });
 }
 

@@ -1,0 +1,130 @@
+import { floatAttribute, intAttribute } from '../graph/attributes.js';
+import { indexOf } from '../graph/graph-index.js';
+import type { Graph, Node } from '../graph/model.js';
+import { constantIn, scopedNodes, type Scope, type ScopedConstant, type ScopedNode } from './scopes.js';
+import { MIN_PRODUCT_DEPTH, type ValueTypes } from './select.js';
+
+/** How a node is brought to integers whose activations get their scales at run time. */
+export type DynamicForm = 'matmul' | 'gemm' | 'lstm' | 'conv' | 'lookup';
+
+/** A node that can be quantized dynamically, with its constants. */
+export interface DynamicNode extends ScopedNode {
+  readonly form: DynamicForm;
+  /** Constants to store as integers, by input index. */
+  readonly weights: ReadonlyMap<number, ScopedConstant>;
+}
+
+/** What becomes of a node: its form, or why it stays float. */
+export type DynamicChoice = DynamicNode | (ScopedNode & { readonly form: null; readonly reason: string });
+
+/** What the user wants to see quantized dynamically. */
+export interface DynamicSelectionOptions {
+  /** Why the user keeps a node in float; undefined where it may be quantized. */
+  readonly keptFloat: (node: Node) => string | undefined;
+  /** Operator types that the user asked for by name; a convolution is quantized only then. */
+  readonly opTypes: readonly string[];
+}
+
+/** Tables with fewer rows and fewer bytes than these are not worth the DequantizeLinear after the lookup. */
+const MIN_TABLE_ROWS = 1000;
+const MIN_TABLE_BYTES = 64 * 1024;
+
+const NEVER: Readonly<Record<string, string>> = {
+  ConvTranspose: 'ConvTranspose has no integer kernel in onnxruntime',
+  GRU: 'GRU has no integer kernel in onnxruntime',
+  RNN: 'RNN has no integer kernel in onnxruntime',
+};
+
+/** Source: shared measurements on real models, onnxruntime 1.30. */
+const CONV_REASON =
+  'dynamic convolution (ConvInteger) is 4 to 10 times slower than float; static quantization (--data) brings it to integers, --op-types Conv forces it';
+
+/** Decides for each node of a graph and its bodies, in the order of `allNodes`. `types` are those of the main graph's values. */
+export function selectDynamic(graph: Graph, types: ValueTypes, options: DynamicSelectionOptions): DynamicChoice[] {
+  return [...scopedNodes({ graph, parent: undefined })].map((scoped) => {
+    const choice = choose(scoped, types, options);
+    return typeof choice === 'string' ? { ...scoped, form: null, reason: choice } : { ...scoped, ...choice };
+  });
+}
+
+type Choice = Pick<DynamicNode, 'form' | 'weights'>;
+
+function choose({ node, scope }: ScopedNode, types: ValueTypes, options: DynamicSelectionOptions): Choice | string {
+  const rule = node.domain === '' ? RULES[node.opType] : undefined;
+  if (!rule) return NEVER[node.opType] ?? `${node.opType} is not quantized dynamically`;
+  return options.keptFloat(node) ?? rule(node, scope, types, options);
+}
+
+const RULES: Readonly<Record<string, (node: Node, scope: Scope, types: ValueTypes, options: DynamicSelectionOptions) => Choice | string>> = {
+  MatMul(node, scope, types) {
+    const weight = floatWeight(scope, node, 1);
+    if (!constantIn(scope, node.inputs[1]!)) {
+      return constantIn(scope, node.inputs[0]!) ? 'its constant is the first factor, not the second' : 'both its factors are computed at run time; static quantization (--data) can bring it to integers';
+    }
+    if (typeof weight === 'string') return weight;
+    const { dims } = weight.tensor;
+    if (dims.length < 2) return `its weight "${weight.name}" is a vector`;
+    return tooShallow(dims.at(-2)!) ?? addObstacle(node, scope, types, dims) ?? { form: 'matmul', weights: new Map([[1, weight]]) };
+  },
+  Gemm(node, scope) {
+    const weight = floatWeight(scope, node, 1);
+    if (typeof weight === 'string') return weight;
+    if (intAttribute(node, 'transA', 0) !== 0) return 'Gemm with transA has no integer kernel';
+    if (floatAttribute(node, 'alpha', 1) !== 1) return 'Gemm with alpha has no integer kernel';
+    if (node.inputs[2] && floatAttribute(node, 'beta', 1) !== 1) return 'Gemm with beta has no integer kernel';
+    const depth = weight.tensor.dims[intAttribute(node, 'transB', 0) === 0 ? 0 : 1]!;
+    return tooShallow(depth) ?? { form: 'gemm', weights: new Map([[1, weight]]) };
+  },
+  LSTM(node, scope) {
+    const weights = [floatWeight(scope, node, 1), floatWeight(scope, node, 2)] as const;
+    const obstacle = weights.find((weight) => typeof weight === 'string');
+    if (obstacle) return obstacle;
+    if (intAttribute(node, 'layout', 0) !== 0) return 'DynamicQuantizeLSTM takes the sequence first (layout 0)';
+    return { form: 'lstm', weights: new Map(weights.map((weight, i) => [i + 1, weight as ScopedConstant])) };
+  },
+  Conv(node, scope, _types, { opTypes }) {
+    if (!opTypes.includes('Conv')) return CONV_REASON;
+    const weight = floatWeight(scope, node, 1);
+    if (typeof weight === 'string') return weight;
+    const bias = node.inputs[2];
+    if (bias && constantIn(scope, bias)?.tensor.dtype !== 'float32') return `its bias "${bias}" is not a float32 constant`;
+    return { form: 'conv', weights: new Map([[1, weight]]) };
+  },
+  Gather(node, scope) {
+    const table = floatWeight(scope, node, 0);
+    if (typeof table === 'string') return 'it looks up no constant float table';
+    const { dims, storage } = table.tensor;
+    if (dims.length !== 2 || intAttribute(node, 'axis', 0) !== 0) return 'it does not look up rows of a matrix';
+    if (constantIn(scope, node.inputs[1]!)) return 'it depends on constants only';
+    if (dims[0]! < MIN_TABLE_ROWS && storage.byteLength < MIN_TABLE_BYTES) return `its table of ${dims[0]} rows is too small to gain from integers`;
+    return { form: 'lookup', weights: new Map([[0, table]]) };
+  },
+};
+
+function floatWeight(scope: Scope, node: Node, input: number): ScopedConstant | string {
+  const name = node.inputs[input] ?? '';
+  const constant = constantIn(scope, name);
+  if (!constant) return `its weight "${name}" is computed at run time`;
+  return constant.tensor.dtype === 'float32' ? constant : `its weight "${name}" is ${constant.tensor.dtype}, not float32`;
+}
+
+function tooShallow(depth: number): string | undefined {
+  return depth < MIN_PRODUCT_DEPTH ? `it adds up only ${depth} products, which is slower in integers than in float (below ${MIN_PRODUCT_DEPTH})` : undefined;
+}
+
+/**
+ * The runtime takes a following Add of a constant along as bias without a look at its length and rank, so one that is no bias would make
+ * the model fail or change its shape. Source: core/optimizer/matmul_integer_to_float.cc of onnxruntime, CheckBiasShape.
+ */
+function addObstacle(node: Node, scope: Scope, types: ValueTypes, weightDims: readonly number[]): string | undefined {
+  const output = node.outputs[0]!;
+  const index = indexOf(scope.graph);
+  const [use, ...others] = index.uses(output);
+  if (!use || others.length > 0 || use.node.opType !== 'Add' || index.isOutput(output)) return undefined;
+  const dims = constantIn(scope, use.node.inputs[1 - use.input] ?? '')?.tensor.dims;
+  if (!dims || dims.length === 0 || dims.at(-1) === 1 || dims.slice(0, -1).some((dim) => dim !== 1)) return undefined;
+  if (dims.at(-1) !== weightDims.at(-1)) return 'the runtime would take the Add after it for a bias, which it is not';
+  const type = types.get(node.inputs[0]!);
+  const rank = Math.max((type?.kind === 'tensor' ? type.shape?.length : undefined) ?? 1, weightDims.length);
+  return dims.length <= rank ? undefined : 'the runtime would take the Add after it for a bias, but it may add dimensions';
+}

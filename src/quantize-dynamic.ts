@@ -1,0 +1,93 @@
+import { dirname } from 'node:path';
+import { checkUpgrade } from './check-upgrade.js';
+import { QUANTIZE_DEFAULTS } from './defaults.js';
+import { QdqError } from './errors.js';
+import { partitionSamples } from './partition-samples.js';
+import { prepareModel } from './prepare-model.js';
+import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
+import { planDynamic, type DynamicOptions } from './quantization/dynamic-plan.js';
+import { applyDynamicPlan } from './quantization/dynamic-recipe.js';
+import { selectDynamic } from './quantization/dynamic-select.js';
+import { nodeFilter } from './quantization/filters.js';
+import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
+import type { QuantizationPlan } from './quantization/plan.js';
+import { targetOf } from './quantization/target.js';
+import type { QuantizeOptions } from './quantize-options.js';
+import { kernelCoverage } from './runtime/kernel-coverage.js';
+import { stageModel } from './runtime/staged-model.js';
+
+/** Quantizes without data: weights are stored as integers, and the runtime finds the scale of each activation in every run. */
+export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel> {
+  const { host, options, model, data, clock } = job;
+  refuseRangeOptions(options);
+  const folder = dirname(options.model);
+  const overrides = options.overrides ? await readOverrides(options.overrides) : NO_OVERRIDES;
+  if (Object.keys(overrides.ranges).length > 0) throw senseless(`the ranges in ${options.overrides}`);
+  const prepared = await prepareModel(host, model, folder);
+  const unchecked = prepared.upgraded && (await checkUpgrade(host, options.model, prepared.upgraded, data, folder));
+  if (unchecked) job.warn(unchecked);
+  const samples = await partitionSamples(host, options.model, data, undefined);
+  clock.lap('read');
+
+  const keptFloat = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });
+  const choices = selectDynamic(prepared.model.graph, prepared.types, { keptFloat, opTypes: options.opTypes ?? [] });
+  const settings = dynamicSettings(options, prepared.model.opsets.get('') ?? 1);
+  const plan = planDynamic(choices, settings);
+  refuseNothing(plan, options.model);
+  const quantized = applyDynamicPlan(prepared.model, plan);
+  clock.lap('plan');
+
+  const verify = options.verify !== false;
+  const integer = verify ? (await kernelCoverage(host, await stageModel(host, quantized, 'quantized.onnx', folder))).report : null;
+  clock.lap('verify');
+  return {
+    mode: 'dynamic',
+    target: settings.target,
+    method: plan.method,
+    methods: [],
+    plan,
+    model: quantized,
+    nodes: plan.nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
+    changes: prepared.changes,
+    integer,
+    // No sample gave a range, so that each may judge.
+    samples: samples && { ...samples, forRanges: [], heldOut: samples.all },
+    needsExactProducts: settings.weightType === 'int8' && !settings.reduceRange,
+  };
+}
+
+function dynamicSettings(options: QuantizeOptions, opset: number): DynamicOptions {
+  const target = targetOf(options.target ?? QUANTIZE_DEFAULTS.target);
+  const weightType = options.weightType ?? target.weightType;
+  if (weightType !== 'int8' && weightType !== 'uint8') throw new QdqError('usage', `weights of ${weightType} have no dynamic integer kernel`, 'Take s8 or u8.');
+  return { target: target.name, weightType, perChannel: !options.perTensor, reduceRange: options.reduceRange ?? target.reduceRange, opset };
+}
+
+/** Refuses what only calibration could use. */
+function refuseRangeOptions(options: QuantizeOptions): void {
+  const { calibration, method, percentile, exact, activationType, symmetricActivations } = options;
+  if (calibration) throw senseless('--calibration');
+  if (method !== undefined && method !== 'auto') throw senseless(`--method ${method}`);
+  if (percentile !== undefined && percentile !== QUANTIZE_DEFAULTS.percentile) throw senseless('--percentile');
+  if (exact) throw senseless('--exact');
+  if (symmetricActivations) throw senseless('--symmetric-activations');
+  if (activationType && activationType !== 'uint8') throw senseless(`--activation-type ${activationType}`);
+}
+
+function senseless(what: string): QdqError {
+  return new QdqError(
+    'usage',
+    `dynamic quantization takes ranges from each run, as u8, and has no use for ${what}`,
+    'Leave it out, or quantize with --mode static and --data.',
+  );
+}
+
+function refuseNothing(plan: QuantizationPlan, path: string): void {
+  if (plan.nodes.some(({ decision }) => decision !== 'float')) return;
+  const kept = plan.nodes.find(({ opType }) => /Conv|MatMul|Gemm|LSTM|GRU|RNN|Attention/.test(opType));
+  throw new QdqError(
+    'nothing-to-quantize',
+    `${path} has no node that dynamic quantization can bring to integers${kept ? `: ${kept.opType} "${kept.name}" stays float because ${kept.reason}` : ''}`,
+    'See its operators with `qdq inspect`; convolutions need samples: --data.',
+  );
+}
