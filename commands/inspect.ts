@@ -9,11 +9,12 @@ export function addInspect(program: Command, context: Context): void {
     .summary('show sizes, types, operators, and what runs on integers')
     .description('Shows the sizes, types and operators of a model, and which of its compute nodes run in integer kernels.')
     .argument('<model>', 'an ONNX file')
+    .option('--probe', 'also see whether sums of u8 × s8 products are exact on this machine')
     .addHelpText('after', EXAMPLE)
-    .action(async (model: string, _flags: unknown, command: Command) =>
+    .action(async (model: string, { probe }: { readonly probe?: boolean }, command: Command) =>
       perform(context, command, {
         inputs: [model],
-        run: async (common) => (await import('../src/inspect.js')).inspect({ ...common, model }),
+        run: async (common) => (await import('../src/inspect.js')).inspect({ ...common, model, probe }),
         describe: async (result) => (await import('../src/report/inspect-report.js')).describeInspect(result),
       }),
     );

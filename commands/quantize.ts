@@ -1,6 +1,6 @@
 import { Option, type Command } from 'commander';
 import { RANGE_METHODS, type RangeMethod } from '../src/calibration/choose-range.js';
-import { QUANTIZE_DEFAULTS, QUANTIZE_MODES, type QuantizeMode } from '../src/defaults.js';
+import { EFFORTS, QUANTIZE_DEFAULTS, QUANTIZE_MODES, type Effort, type QuantizeMode } from '../src/defaults.js';
 import { TARGETS, type TargetName } from '../src/quantization/target.js';
 import type { QuantizeOptions } from '../src/quantize.js';
 import type { QuantizedType } from '../src/tensor/affine.js';
@@ -14,6 +14,7 @@ import type { Place } from './places.js';
 interface QuantizeFlags extends DataFlags {
   readonly output?: string;
   readonly mode: QuantizeMode;
+  readonly effort: Effort;
   readonly calibration?: string;
   readonly method: 'auto' | RangeMethod;
   readonly percentile: number;
@@ -44,7 +45,8 @@ export function addQuantize(program: Command, context: Context): void {
     .description('Quantizes a float model: places Q/DQ where an integer kernel takes them, writes it, and shows what it then runs as.')
     .argument('<model>', 'a float ONNX file')
     .option('-o, --output <file>', 'the model to write')
-    .addOption(new Option('--mode <mode>', 'way into integers').choices(QUANTIZE_MODES).default(QUANTIZE_DEFAULTS.mode))
+    .addOption(new Option('--mode <mode>', 'way into integers; auto: static where there is data or a table, otherwise dynamic').choices(QUANTIZE_MODES).default(QUANTIZE_DEFAULTS.mode))
+    .addOption(new Option('--effort <level>', 'normal: leave nodes in float where that is faster on this machine').choices(EFFORTS).default(QUANTIZE_DEFAULTS.effort))
     .option('--dry-run', 'print the plan, write nothing')
     .option('--no-verify', 'do not look up what the written model runs as, and do not measure it')
     .option('--depfile <file>', 'write a Makefile rule that names what the output was made from');
@@ -93,11 +95,11 @@ function addTypeOptions(command: Command): void {
 
 function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions {
   const { output, mode, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange } = flags;
-  const { include, exclude, opTypes, overrides, dryRun, verify } = flags;
+  const { effort, include, exclude, opTypes, overrides, dryRun, verify } = flags;
   return {
     ...dataOptionsOf(flags),
     ...{ model, output, mode, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange },
-    ...{ include, exclude, opTypes, overrides, dryRun, verify },
+    ...{ effort, include, exclude, opTypes, overrides, dryRun, verify },
     activationType: TYPES.get(flags.activationType ?? ''),
     weightType: TYPES.get(flags.weightType ?? ''),
   };

@@ -3,6 +3,7 @@ import type { Graph, ValueInfo } from './graph/model.js';
 import { modelSize, readModel } from './onnx/read-model.js';
 import type { IntegerReport } from './runtime/integer-report.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
+import { saturationProbeTask, type SaturationProbe } from './runtime/saturation-probe.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { allNodes } from './graph/traversal.js';
 import { sha256OfFile, withHost, type VerbOptions } from './verb-options.js';
@@ -11,6 +12,8 @@ import { sha256OfFile, withHost, type VerbOptions } from './verb-options.js';
 export interface InspectOptions extends VerbOptions {
   /** Path of the model. */
   readonly model: string;
+  /** Also find out whether u8 × s8 products are added exactly on this machine. */
+  readonly probe?: boolean | undefined;
 }
 
 /** A value that a model takes or gives. */
@@ -45,6 +48,8 @@ export interface InspectResult {
   readonly operators: Readonly<Record<string, number>>;
   readonly initializers: { readonly byType: Readonly<Record<string, TypeTotal>> };
   readonly integer: IntegerReport;
+  /** With `probe`: what extreme u8 × s8 products come to on this machine; otherwise null. */
+  readonly probe: SaturationProbe | null;
 }
 
 /**
@@ -72,6 +77,7 @@ export async function inspect(options: InspectOptions): Promise<InspectResult> {
       operators: countOperators(graph),
       initializers: { byType: sumInitializers(graph) },
       integer: (await kernelCoverage(host, stagedFile(options.model))).report,
+      probe: options.probe ? await host.run(saturationProbeTask, undefined) : null,
     };
   });
 }

@@ -50,13 +50,16 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
     nodes: plan.nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
     changes: prepared.changes,
     integer,
+    foreignTarget: false,
+    findSlowNodes: undefined,
     // No sample gave a range, so that each may judge.
     samples: samples && { ...samples, forRanges: [], heldOut: samples.all },
     needsExactProducts: settings.weightType === 'int8' && !settings.reduceRange,
   };
 }
 
-function dynamicSettings(options: QuantizeOptions, opset: number): DynamicOptions {
+/** What the target's row says about weights, and what the options say otherwise. */
+export function dynamicSettings(options: QuantizeOptions, opset: number): DynamicOptions {
   const target = targetOf(options.target ?? QUANTIZE_DEFAULTS.target);
   const weightType = options.weightType ?? target.weightType;
   if (weightType !== 'int8' && weightType !== 'uint8') throw new QdqError('usage', `weights of ${weightType} have no dynamic integer kernel`, 'Take s8 or u8.');

@@ -9,6 +9,7 @@ import type { TargetName } from './quantization/target.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import type { RuntimeHost } from './runtime/host.js';
 import type { IntegerReport } from './runtime/integer-report.js';
+import type { SlowNode } from './search-speed.js';
 import type { Stopwatch } from './stopwatch.js';
 
 /** What every mode of `quantize` starts from. */
@@ -46,6 +47,10 @@ export interface QuantizedModel {
   readonly integer: IntegerReport | null;
   /** Which samples may judge it; undefined without data. */
   readonly samples: SamplePartition | undefined;
+  /** Whether this machine cannot show what the target runs, so that only what would fuse there was looked up. */
+  readonly foreignTarget: boolean;
+  /** Finds the nodes that cost time on integers; undefined where that cannot be measured. */
+  readonly findSlowNodes: (() => Promise<readonly SlowNode[]>) | undefined;
   /** Whether sums of u8 × s8 products can leave 16 bits, which only newer processors add exactly. */
   readonly needsExactProducts: boolean;
 }

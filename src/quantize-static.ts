@@ -1,3 +1,4 @@
+import { arch } from 'node:os';
 import { dirname } from 'node:path';
 import { collectTable } from './calibrate.js';
 import { requireTableFor } from './calibration/calibration-table.js';
@@ -21,7 +22,7 @@ import { selectNodes } from './quantization/select.js';
 import { applyStaticPlan } from './quantization/static-qdq.js';
 import { targetOf } from './quantization/target.js';
 import type { QuantizeOptions } from './quantize-options.js';
-import { searchSpeed } from './search-speed.js';
+import { findSlowNodes, searchSpeed } from './search-speed.js';
 import { isComputeOperator } from './runtime/kernels.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { INTEGER_LIMITS, type QuantizedType } from './tensor/affine.js';
@@ -91,8 +92,10 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   }
   clock.lap('plan');
 
-  const verified = options.verify === false ? undefined : await verifyPlan(host, chosen.model, chosen.plan, folder);
+  const foreignTarget = settings.target === 'ort-arm64' && arch() !== 'arm64';
+  const verified = options.verify === false ? undefined : await verifyPlan(host, chosen.model, chosen.plan, folder, { fuseInt8: foreignTarget });
   const plan = verified?.plan ?? chosen.plan;
+  refuseNothing(plan, options.model);
   clock.lap('verify');
   const changes: readonly Change[] = [...prepared.changes, ...improvements, ...(verified?.changes ?? [])];
   return {
@@ -106,8 +109,15 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     changes,
     integer: verified?.integer ?? null,
     samples,
+    foreignTarget,
+    findSlowNodes: trial && (() => findSlowNodes(trial, { model: chosen.model, plan }, planner(chosen.model, keptReasons(plan)).selection, options.threads ?? 1)),
     needsExactProducts: settings.target === 'ort-x64-vnni' && !settings.reduceRange,
   };
+}
+
+/** Why the nodes of a plan stay in float, by name. */
+function keptReasons(plan: QuantizationPlan): Map<string, string> {
+  return new Map(plan.nodes.flatMap(({ name, decision, reason }) => (decision === 'float' && reason ? [[name, reason] as const] : [])));
 }
 
 /** What the target's row says, and what the options say otherwise. */

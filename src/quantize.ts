@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { addDynamic } from './add-dynamic.js';
 import { checkQuantized, type QuantizeCheck } from './check-quantized.js';
 import type { MethodTrial } from './choose-method.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
@@ -17,6 +18,7 @@ import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.
 import type { QuantizeOptions } from './quantize-options.js';
 import { quantizeStatic } from './quantize-static.js';
 import type { IntegerReport } from './runtime/integer-report.js';
+import type { SlowNode } from './search-speed.js';
 import { isDequantize } from './runtime/kernels.js';
 import { multipliesExactly } from './runtime/machine.js';
 import { stagedFile } from './runtime/staged-model.js';
@@ -40,6 +42,8 @@ export interface QuantizeResult {
   readonly changes: readonly Change[];
   readonly integer: IntegerReport | null;
   readonly check: QuantizeCheck | null;
+  /** Where the result is slower than the float model: the nodes that cost time on integers. */
+  readonly slowNodes: readonly SlowNode[];
   /** The whole plan, with --dry-run. */
   readonly plan: QuantizationPlan | null;
   readonly warnings: readonly Warning[];
@@ -65,10 +69,16 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     clock.lap('write');
     let { integer } = quantized;
     let check: QuantizeCheck | null = null;
+    let slowNodes: readonly SlowNode[] = [];
     if (integer && data && quantized.samples && output) {
-      integer = await prove(host, { model: stagedFile(output.path), data, threads: options.threads ?? 0 });
+      if (!quantized.foreignTarget) integer = await prove(host, { model: stagedFile(output.path), data, threads: options.threads ?? 0 });
       check = await checkQuantized(host, options, { baseline: options.model, candidate: output.path }, data, quantized.samples);
-      warnAboutCheck(options, warnings, check, quantized.samples);
+      if (check.speedup && check.speedup.median < 1) slowNodes = (await quantized.findSlowNodes?.()) ?? [];
+      warnAboutCheck(options, warnings, check, quantized.samples, slowNodes);
+    }
+    if (quantized.foreignTarget) {
+      const message = `the target is ${quantized.target} and this machine is not: what fuses there was looked up here, error and speed were measured on other kernels`;
+      warn(options, warnings, { code: 'target-machine', message, advice: 'Run `qdq compare` and `qdq run` on a machine of the target.' });
     }
     if (quantized.needsExactProducts) warnAboutMachine(options, warnings, quantized.target);
     clock.lap('verify');
@@ -84,6 +94,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       changes,
       integer: integer && withPlanReasons(integer, nodes),
       check,
+      slowNodes,
       plan: options.dryRun ? plan : null,
       warnings,
       durationMs: clock.read(),
@@ -91,12 +102,16 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
   });
 }
 
-/** `auto`: static where there is data or a table, dynamic where there is neither or where nothing can be static. */
+/**
+ * `auto`: static where there is data or a table, and dynamic for what static quantization does not reach; dynamic where there is neither or
+ * where nothing can be static.
+ */
 async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
   const { mode = QUANTIZE_DEFAULTS.mode, calibration } = job.options;
   if (mode === 'dynamic' || (mode === 'auto' && !calibration && !job.data)) return quantizeDynamic(job);
   try {
-    return await quantizeStatic(job);
+    const quantized = await quantizeStatic(job);
+    return mode === 'auto' ? await addDynamic(job, quantized) : quantized;
   } catch (error) {
     if (mode !== 'auto' || calibration || !(error instanceof QdqError && error.code === 'nothing-to-quantize')) throw error;
     const quantized = await quantizeDynamic(job);
@@ -130,7 +145,7 @@ function withPlanReasons(report: IntegerReport, planned: readonly QuantizedNode[
   return { ...report, nodes: report.nodes.map((node) => (node.reason ? { ...node, reason: reasons.get(node.name) ?? node.reason } : node)) };
 }
 
-function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: QuantizeCheck, samples: SamplePartition): void {
+function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: QuantizeCheck, samples: SamplePartition, slowNodes: readonly SlowNode[]): void {
   if (!check.heldOut) {
     const message = `the ${check.samples} samples that the figures come from also gave the ranges, which flatters them`;
     const advice = samples.all.length < 8 ? 'Give eight or more samples; every fourth is then held out.' : 'Judge it with `qdq compare` on samples that calibration has not seen.';
@@ -147,7 +162,10 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
     warn(options, warnings, {
       code: 'slower',
       message: `the quantized model is slower than fp32 on this machine: ${check.speedup.median.toFixed(2)} times its speed`,
-      advice: 'Leave small layers in float with --exclude; `qdq run` shows where its time goes.',
+      advice:
+        slowNodes.length > 0
+          ? `${slowNodes.length} nodes cost more on integers than in float, ${slowNodes[0]!.name} first; leave them in float with --exclude, or let --effort normal find out.`
+          : 'Its layers are too small to win by integers; `qdq run` shows where its time goes.',
     });
   }
 }

@@ -31,9 +31,30 @@ export interface SpeedSearch extends PlannedModel {
   readonly change: Change;
 }
 
+/** A node that costs more on integers than in float. */
+export interface SlowNode {
+  readonly name: string;
+  readonly opType: string;
+  /** Median times of its kernels in one run, conversions at its edges left out. */
+  readonly floatMs: number;
+  readonly integerMs: number;
+}
+
+/**
+ * The nodes that cost time on integers: those that a cheapest assignment, conversions at the edges of regions included, would leave in
+ * float.
+ */
+export async function findSlowNodes(job: TrialJob, chosen: PlannedModel, selection: Selection, threads: number): Promise<SlowNode[]> {
+  const { times } = await measureTimes(job, chosen, threads);
+  return [...nodesBetterInFloat(chosen.model.graph, selection, times)].map((node) => {
+    const selected = selection.nodes.get(node)!;
+    return { name: node.name, opType: node.opType, floatMs: times.float(selected), integerMs: times.integer(selected) };
+  });
+}
+
 /**
  * Looks for nodes that are slower on integers than in float on this machine, the conversions at the edges of regions included, and leaves
- * them in float where that makes the whole model faster. Undefined where it does not. Measured with one thread unless told otherwise.
+ * them in float where that makes the whole model faster. Undefined where it does not.
  */
 export async function searchSpeed(
   job: TrialJob,
@@ -43,9 +64,7 @@ export async function searchSpeed(
   threads: number,
 ): Promise<SpeedSearch | undefined> {
   const folder = job.baseline.externalDataFolder;
-  const float = await stageModel(job.host, chosen.model, 'search-float.onnx', folder);
-  const integer = await stageModel(job.host, applyStaticPlan(chosen.model, chosen.plan), 'search-integer.onnx', folder);
-  const times = timeTable(chosen.model.graph, await profile(job, float, threads), await profile(job, integer, threads));
+  const { integer, times } = await measureTimes(job, chosen, threads);
   const mixes: { reasons: ReadonlyMap<string, string>; plan: QuantizationPlan; model: StagedModel }[] = [];
   for (const bias of FLOAT_BIASES) {
     const reasons = floatReasons(selection, nodesBetterInFloat(chosen.model.graph, selection, times, bias), times);
@@ -82,6 +101,14 @@ function floatReasons(selection: Selection, nodes: ReadonlySet<Node>, times: Tim
     reasons.set(node.name, `it costs more on integers here: ${inMs(times.integer(selected))} and conversions at its edges, against ${inMs(times.float(selected))} in float`);
   }
   return reasons;
+}
+
+/** Profiles the float model and the planned one. */
+async function measureTimes(job: TrialJob, { model, plan }: PlannedModel, threads: number): Promise<{ integer: StagedModel; times: TimeTable }> {
+  const folder = job.baseline.externalDataFolder;
+  const float = await stageModel(job.host, model, 'search-float.onnx', folder);
+  const integer = await stageModel(job.host, applyStaticPlan(model, plan), 'search-integer.onnx', folder);
+  return { integer, times: timeTable(model.graph, await profile(job, float, threads), await profile(job, integer, threads)) };
 }
 
 async function profile(job: TrialJob, model: StagedModel, threads: number): Promise<NodeTime[]> {

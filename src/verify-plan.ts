@@ -5,11 +5,11 @@ import { repairPlan } from './quantization/repair.js';
 import { applyStaticPlan } from './quantization/static-qdq.js';
 import type { RuntimeHost } from './runtime/host.js';
 import type { IntegerReport } from './runtime/integer-report.js';
-import { kernelCoverage } from './runtime/kernel-coverage.js';
+import { kernelCoverage, type CoverageOptions } from './runtime/kernel-coverage.js';
 import { stageModel } from './runtime/staged-model.js';
 
 /** Rounds of repair; each takes something out or changes it once, and real models need one or two. */
-const MAX_ROUNDS = 8;
+const MAX_ROUNDS = 16;
 
 /** A plan that the runtime fuses as it says. */
 export interface VerifiedPlan {
@@ -20,13 +20,19 @@ export interface VerifiedPlan {
 }
 
 /** Carries a plan out, looks at what the runtime makes of it, and repairs the plan until all of it is fused. */
-export async function verifyPlan(host: RuntimeHost, model: Model, plan: QuantizationPlan, externalDataFolder: string): Promise<VerifiedPlan> {
+export async function verifyPlan(
+  host: RuntimeHost,
+  model: Model,
+  plan: QuantizationPlan,
+  externalDataFolder: string,
+  options: CoverageOptions = {},
+): Promise<VerifiedPlan> {
   const changes: Change[] = [];
   const tried = new Set<string>();
   let current = plan;
   for (let round = 0; ; round++) {
     const quantized = applyStaticPlan(model, current);
-    const { report, readDequantized } = await kernelCoverage(host, await stageModel(host, quantized, 'quantized.onnx', externalDataFolder));
+    const { report, readDequantized } = await kernelCoverage(host, await stageModel(host, quantized, 'quantized.onnx', externalDataFolder), options);
     const evidence = {
       kernels: new Map(report.nodes.map(({ name, kernel }) => [name, kernel])),
       float: new Set(report.nodes.flatMap(({ name, runsAs }) => (runsAs === 'float' ? [name] : []))),

@@ -1,5 +1,5 @@
 import { createNode } from '../graph/graph-editor.js';
-import type { Model, Node } from '../graph/model.js';
+import type { Attribute, Model, Node } from '../graph/model.js';
 import { Names } from '../graph/names.js';
 import type { DType } from '../tensor/dtype.js';
 import { elementCount, tensorFromArray, type Tensor } from '../tensor/tensor.js';
@@ -44,78 +44,76 @@ const LARGE = 16_384;
  * The tap that hands out, of each large float32 activation of rank 4, a grid of about 7 × 7 elements a channel and the extremes of
  * windows that cover all of it. Made for activations of the dimensions seen; undefined where none is large. How it is done is
  * what measured fastest: MaxPool with kernel 1 is a strided copy that needs no change of layout, minima come from the negated
- * tensor, and one Concat for each size of grid lets the runtime free activations early.
+ * tensor, and there is one Concat for each size of grid.
  */
 export function sampledTap(model: Model, seen: ReadonlyMap<string, SeenValue>): SampledTap | undefined {
   const isNonNegative = nonNegativeValues(model.graph);
-  const names = new Names(model.graph);
-  const nodes: Node[] = [];
-  const initializers = new Map(model.graph.initializers);
-  const weights = new Map<number, string>();
-  const steps = new Map<string, GridStep>();
-  const groups = new Map<string, { inputs: string[]; parts: JoinedPart[] }>();
-
+  const reducer = new Reducer(model);
   for (const [value, { dtype, dims }] of seen) {
     const step = dtype === 'float32' ? gridStep(dims) : undefined;
-    if (!step) continue;
-    steps.set(value, step);
-    const key = [dims[0], ...gridSize(dims, step)].join();
-    const group = groups.get(key) ?? { inputs: [], parts: [] };
-    groups.set(key, group);
-    const join = (kind: JoinedPart['kind'], node: Node) => {
-      nodes.push(node);
-      group.inputs.push(node.outputs[0]!);
+    if (step) reducer.add(value, dims, step, !isNonNegative(value));
+  }
+  if (reducer.steps.size === 0) return undefined;
+  const whole = [...seen.keys()].filter((value) => !reducer.steps.has(value));
+  const { reduced, joined } = reducer.finish();
+  return { model: withOutputs(reduced, [...whole, ...joined.keys()]), whole, joined, steps: reducer.steps };
+}
+
+/** Adds the nodes that reduce values to a model. */
+class Reducer {
+  readonly steps = new Map<string, GridStep>();
+  readonly #model: Model;
+  readonly #names: Names;
+  readonly #nodes: Node[] = [];
+  /** What is joined, by size of grid. */
+  readonly #groups = new Map<string, { inputs: string[]; parts: JoinedPart[] }>();
+  readonly #weights = new Map<number, readonly [name: string, weight: Tensor]>();
+
+  constructor(model: Model) {
+    this.#model = model;
+    this.#names = new Names(model.graph);
+  }
+
+  add(value: string, dims: readonly number[], step: GridStep, signed: boolean): void {
+    const size = gridSize(dims, step);
+    const key = [dims[0], ...size].join();
+    const group = this.#groups.get(key) ?? { inputs: [], parts: [] };
+    // Padding at the end, so that windows as large as a step cover everything; older operator sets have no `ceil_mode`.
+    const pads = [0, 0, size[0] * step[0] - dims[2]!, size[1] * step[1] - dims[3]!];
+    const pool = (input: string, kind: JoinedPart['kind'], kernel: GridStep, padding: readonly number[]) => {
+      const attributes = { kernel_shape: ints(kernel), strides: ints(step), pads: ints(padding) };
+      group.inputs.push(this.#node('MaxPool', [input], attributes));
       group.parts.push({ value, kind, dims });
     };
-    join('grid', pool(value, step, [1, 1], [0, 0, 0, 0]));
-    join('maxima', pool(value, step, step, windowPads(dims, step)));
-    if (!isNonNegative(value)) join('negatedMinima', pool(negated(value, dims[1]!), step, step, windowPads(dims, step)));
-  }
-  if (groups.size === 0) return undefined;
-
-  const joined = new Map<string, readonly JoinedPart[]>();
-  for (const { inputs, parts } of groups.values()) {
-    const output = names.unique('qdq_grids');
-    nodes.push(createNode({ name: output, opType: 'Concat', inputs, outputs: [output], attributes: { axis: { kind: 'int', value: 1 } } }));
-    joined.set(output, parts);
-  }
-  const whole = [...seen.keys()].filter((value) => !steps.has(value));
-  const graph = { ...model.graph, nodes: [...model.graph.nodes, ...nodes], initializers };
-  return { model: withOutputs({ ...model, graph }, [...whole, ...joined.keys()]), whole, joined, steps };
-
-  function pool(value: string, strides: GridStep, kernel: GridStep, pads: readonly number[]): Node {
-    const output = names.unique(`${value}_qdq_pool`);
-    return createNode({
-      name: output,
-      opType: 'MaxPool',
-      inputs: [value],
-      outputs: [output],
-      attributes: {
-        kernel_shape: { kind: 'ints', value: kernel },
-        strides: { kind: 'ints', value: strides },
-        pads: { kind: 'ints', value: pads },
-      },
-    });
+    pool(value, 'grid', [1, 1], [0, 0, 0, 0]);
+    pool(value, 'maxima', step, pads);
+    if (signed) pool(this.#negate(value, dims[1]!), 'negatedMinima', step, pads);
+    this.#groups.set(key, group);
+    this.steps.set(value, step);
   }
 
-  function negated(value: string, channels: number): string {
-    let weight = weights.get(channels);
-    if (!weight) {
-      weight = names.unique(`qdq_minus_one_${channels}`);
-      weights.set(channels, weight);
-      initializers.set(weight, minusOnes(channels));
+  finish(): { reduced: Model; joined: Map<string, readonly JoinedPart[]> } {
+    const { graph } = this.#model;
+    const joined = new Map<string, readonly JoinedPart[]>();
+    for (const { inputs, parts } of this.#groups.values()) {
+      joined.set(this.#node('Concat', inputs, { axis: { kind: 'int', value: 1 } }), parts);
     }
-    const output = names.unique(`${value}_qdq_negated`);
-    nodes.push(
-      createNode({
-        name: output,
-        opType: 'Conv',
-        inputs: [value, weight],
-        outputs: [output],
-        attributes: { group: { kind: 'int', value: channels }, kernel_shape: { kind: 'ints', value: [1, 1] } },
-      }),
-    );
-    return output;
+    const initializers = new Map([...graph.initializers, ...this.#weights.values()]);
+    return { reduced: { ...this.#model, graph: { ...graph, nodes: [...graph.nodes, ...this.#nodes], initializers } }, joined };
+  }
+
+  /** The negated value: a convolution by −1, channel by channel, which needs no change of layout either. */
+  #negate(value: string, channels: number): string {
+    const weight = this.#weights.get(channels) ?? [this.#names.unique('qdq_minus_one'), minusOnes(channels)];
+    this.#weights.set(channels, weight);
+    return this.#node('Conv', [value, weight[0]], { group: { kind: 'int', value: channels }, kernel_shape: ints([1, 1]) });
+  }
+
+  /** Adds a node and returns the name of its output. */
+  #node(opType: string, inputs: readonly string[], attributes: Readonly<Record<string, Attribute>>): string {
+    const name = this.#names.unique(`qdq_${opType}`);
+    this.#nodes.push(createNode({ name, opType, inputs, outputs: [name], attributes }));
+    return name;
   }
 }
 
@@ -132,12 +130,10 @@ export function gridSize(dims: readonly number[], [height, width]: GridStep): [h
   return [Math.ceil(dims[2]! / height), Math.ceil(dims[3]! / width)];
 }
 
-/** Padding at the end, so that windows as large as a step cover everything; older operator sets have no `ceil_mode`. */
-function windowPads(dims: readonly number[], step: GridStep): number[] {
-  const [height, width] = gridSize(dims, step);
-  return [0, 0, height * step[0] - dims[2]!, width * step[1] - dims[3]!];
-}
-
 function minusOnes(channels: number): Tensor {
   return tensorFromArray('float32', [channels, 1, 1, 1], new Float32Array(channels).fill(-1));
+}
+
+function ints(value: readonly number[]): Attribute {
+  return { kind: 'ints', value };
 }

@@ -44,17 +44,17 @@ interface Chain {
 }
 
 function matchChain(index: GraphIndex, clip: Node): Chain | undefined {
-  if (clip.opType !== 'Clip' || clip.domain !== '') return undefined;
+  if (!isOnnx(clip, 'Clip')) return undefined;
   const add = index.producer(clip.inputs[0]!);
   const scale = scalar(index, clip.inputs[2]);
-  if (add?.opType !== 'Add' || scalar(index, clip.inputs[1]) !== 0 || scale === undefined || !(scale > 0)) return undefined;
+  if (!add || !isOnnx(add, 'Add') || scalar(index, clip.inputs[1]) !== 0 || scale === undefined || !(scale > 0)) return undefined;
   if (soleReader(index, add.outputs[0]!) !== clip) return undefined;
   const constantAt = add.inputs.findIndex((input) => scalar(index, input) !== undefined);
   if (constantAt < 0) return undefined;
   const x = add.inputs[1 - constantAt]!;
   const shift = scalar(index, add.inputs[constantAt])!;
   const next = soleReader(index, clip.outputs[0]!);
-  const product = next?.opType === 'Mul' && next.inputs.includes(x) ? next : undefined;
+  const product = next && isOnnx(next, 'Mul') && next.inputs.includes(x) ? next : undefined;
   const last = product ? soleReader(index, product.outputs[0]!) : next;
   const before = (product ?? clip).outputs[0]!;
   if (!last || !dividesBy(index, last, before, scale)) return undefined;
@@ -63,11 +63,14 @@ function matchChain(index: GraphIndex, clip: Node): Chain | undefined {
 
 /** Whether the node is value / divisor, or value · (1 / divisor) as float32 has it. */
 function dividesBy(index: GraphIndex, node: Node, value: string, divisor: number): boolean {
-  if (node.domain !== '') return false;
-  if (node.opType === 'Div') return node.inputs[0] === value && scalar(index, node.inputs[1]) === divisor;
-  if (node.opType !== 'Mul') return false;
+  if (isOnnx(node, 'Div')) return node.inputs[0] === value && scalar(index, node.inputs[1]) === divisor;
+  if (!isOnnx(node, 'Mul')) return false;
   const factor = scalar(index, node.inputs[node.inputs[0] === value ? 1 : 0]);
   return factor !== undefined && Math.abs(factor * divisor - 1) < 1e-6;
+}
+
+function isOnnx(node: Node, opType: string): boolean {
+  return node.opType === opType && node.domain === '';
 }
 
 /** The one element of a float32 constant that broadcasts without adding dimensions; undefined for anything else. */

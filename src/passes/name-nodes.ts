@@ -1,9 +1,10 @@
 import type { Node } from '../graph/model.js';
+import { Names } from '../graph/names.js';
 import { passResult, type Pass } from './pass.js';
 
 /** Gives a name of its own to each node of the main graph that has none or shares one, so that plans and reports can name it. */
 export const nameNodes: Pass = (model) => {
-  const taken = new Set(model.graph.nodes.map((node) => node.name));
+  const names = new Names(model.graph);
   const seen = new Set(['']);
   const named: string[] = [];
   const nodes = model.graph.nodes.map((node): Node => {
@@ -11,10 +12,7 @@ export const nameNodes: Pass = (model) => {
       seen.add(node.name);
       return node;
     }
-    const hint = node.name || `${node.opType}_${node.outputs.find(Boolean) ?? ''}`;
-    let name = hint;
-    for (let i = 1; taken.has(name); i++) name = `${hint}_${i}`;
-    taken.add(name);
+    const name = names.unique(node.name || `${node.opType}_${node.outputs.find(Boolean) ?? ''}`);
     seen.add(name);
     named.push(name);
     return { ...node, name };

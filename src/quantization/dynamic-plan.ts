@@ -1,5 +1,6 @@
 import { intAttribute } from '../graph/attributes.js';
 import { QdqError } from '../errors.js';
+import type { Node } from '../graph/model.js';
 import type { QuantizedType } from '../tensor/affine.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { DynamicChoice, DynamicNode } from './dynamic-select.js';
@@ -37,8 +38,8 @@ export function planDynamic(choices: readonly DynamicChoice[], options: DynamicO
     method: 'runtime',
     domain: options.opset >= 13 ? '' : 'com.microsoft',
     nodes: choices.map((choice): PlannedNode => {
-      const base = { name: choice.node.name || (choice.node.outputs.find(Boolean) ?? ''), opType: choice.node.opType };
-      if (choice.form === null) return { ...base, decision: 'float', reason: choice.reason };
+      const base = { name: nameOf(choice.node), opType: choice.node.opType };
+      if (choice.form === null) return { ...base, decision: choice.takenBy ? 'quantized' : 'float', reason: choice.reason, ...takenBy(choice.takenBy) };
       if (choice.form === 'lookup') return { ...base, ...planLookup(choice, scales, options) };
       const constants = Object.fromEntries([...choice.weights].map(([i, { name, tensor }]) => [i, scales.plan(name, tensor, choice, options.weightType)]));
       return { ...base, decision: 'quantized', reason: null, kernel: kernelOf(choice, shared), constants };
@@ -47,6 +48,12 @@ export function planDynamic(choices: readonly DynamicChoice[], options: DynamicO
     scales: scales.entries,
   };
 }
+
+function takenBy(node: Node | undefined): Pick<PlannedNode, 'takenBy'> {
+  return node ? { takenBy: nameOf(node) } : {};
+}
+
+const nameOf = (node: Node) => node.name || (node.outputs.find(Boolean) ?? '');
 
 /** A lookup gives the same numbers as ever, from a table in s8; one scale a column, so that columns of outliers spoil no other. */
 function planLookup(choice: DynamicNode, scales: ScaleTable, options: DynamicOptions): Pick<PlannedNode, 'decision' | 'reason' | 'constants'> {

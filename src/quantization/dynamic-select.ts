@@ -12,10 +12,12 @@ export interface DynamicNode extends ScopedNode {
   readonly form: DynamicForm;
   /** Constants to store as integers, by input index. */
   readonly weights: ReadonlyMap<number, ScopedConstant>;
+  /** MatMul only: the Add that follows, which the runtime takes along as bias. */
+  readonly biasAdd?: Node;
 }
 
-/** What becomes of a node: its form, or why it stays float. */
-export type DynamicChoice = DynamicNode | (ScopedNode & { readonly form: null; readonly reason: string });
+/** What becomes of a node: its form, or why it stays float, or the node that takes it along. */
+export type DynamicChoice = DynamicNode | (ScopedNode & { readonly form: null; readonly reason: string; readonly takenBy?: Node });
 
 /** What the user wants to see quantized dynamically. */
 export interface DynamicSelectionOptions {
@@ -41,13 +43,18 @@ const CONV_REASON =
 
 /** Decides for each node of a graph and its bodies, in the order of `allNodes`. `types` are those of the main graph's values. */
 export function selectDynamic(graph: Graph, types: ValueTypes, options: DynamicSelectionOptions): DynamicChoice[] {
-  return [...scopedNodes({ graph, parent: undefined })].map((scoped) => {
+  const choices = [...scopedNodes({ graph, parent: undefined })].map((scoped): DynamicChoice => {
     const choice = choose(scoped, types, options);
     return typeof choice === 'string' ? { ...scoped, form: null, reason: choice } : { ...scoped, ...choice };
   });
+  const takenBy = new Map(choices.flatMap((choice) => (choice.form && choice.biasAdd ? [[choice.biasAdd, choice.node] as const] : [])));
+  return choices.map((choice) => {
+    const by = takenBy.get(choice.node);
+    return by && choice.form === null ? { ...choice, reason: `taken along by ${by.opType} "${by.name || by.outputs[0]}"`, takenBy: by } : choice;
+  });
 }
 
-type Choice = Pick<DynamicNode, 'form' | 'weights'>;
+type Choice = Pick<DynamicNode, 'form' | 'weights' | 'biasAdd'>;
 
 function choose({ node, scope }: ScopedNode, types: ValueTypes, options: DynamicSelectionOptions): Choice | string {
   const rule = node.domain === '' ? RULES[node.opType] : undefined;
@@ -64,7 +71,9 @@ const RULES: Readonly<Record<string, (node: Node, scope: Scope, types: ValueType
     if (typeof weight === 'string') return weight;
     const { dims } = weight.tensor;
     if (dims.length < 2) return `its weight "${weight.name}" is a vector`;
-    return tooShallow(dims.at(-2)!) ?? addObstacle(node, scope, types, dims) ?? { form: 'matmul', weights: new Map([[1, weight]]) };
+    const add = biasAddAfter(node, scope, types, dims);
+    if (typeof add === 'string') return add;
+    return tooShallow(dims.at(-2)!) ?? { form: 'matmul', weights: new Map([[1, weight]]), ...(add ? { biasAdd: add } : {}) };
   },
   Gemm(node, scope) {
     const weight = floatWeight(scope, node, 1);
@@ -113,10 +122,11 @@ function tooShallow(depth: number): string | undefined {
 }
 
 /**
- * The runtime takes a following Add of a constant along as bias without a look at its length and rank, so one that is no bias would make
- * the model fail or change its shape. Source: core/optimizer/matmul_integer_to_float.cc of onnxruntime, CheckBiasShape.
+ * The Add after a product that the runtime takes along as bias, or why the product must stay float: the runtime does so without a look at
+ * the constant's length and rank, and one that is no bias would make the model fail or change its shape.
+ * Source: core/optimizer/matmul_integer_to_float.cc of onnxruntime, CheckBiasShape.
  */
-function addObstacle(node: Node, scope: Scope, types: ValueTypes, weightDims: readonly number[]): string | undefined {
+function biasAddAfter(node: Node, scope: Scope, types: ValueTypes, weightDims: readonly number[]): Node | string | undefined {
   const output = node.outputs[0]!;
   const index = indexOf(scope.graph);
   const [use, ...others] = index.uses(output);
@@ -126,5 +136,5 @@ function addObstacle(node: Node, scope: Scope, types: ValueTypes, weightDims: re
   if (dims.at(-1) !== weightDims.at(-1)) return 'the runtime would take the Add after it for a bias, which it is not';
   const type = types.get(node.inputs[0]!);
   const rank = Math.max((type?.kind === 'tensor' ? type.shape?.length : undefined) ?? 1, weightDims.length);
-  return dims.length <= rank ? undefined : 'the runtime would take the Add after it for a bias, but it may add dimensions';
+  return dims.length <= rank ? use.node : 'the runtime would take the Add after it for a bias, but it may add dimensions';
 }

@@ -96,7 +96,7 @@ function planTensors(
     const bound = bounds.get(value.name);
     const parameters = affineFromRange(range[0], range[1], options.activationType, options.symmetricActivations);
     tensors.set(value.name, {
-      ...(bound ? insideBounds(parameters, bound) : parameters),
+      ...(bound ? insideBounds(parameters, bound, range) : parameters),
       range,
       ...(value.group === value.name ? {} : { sharedWith: value.group }),
     });
@@ -123,11 +123,17 @@ function absorbedBounds(selection: Selection): Map<string, AbsorbedActivation> {
   return bounds;
 }
 
-/** Shrinks a scale so that no integer stands for a number outside the activation's bounds, which makes the activation redundant. */
-function insideBounds(parameters: AffineParameters, { min, max }: AbsorbedActivation): AffineParameters {
+/**
+ * Shrinks a scale so that no integer stands for a number outside the activation's bounds, which makes the activation redundant. Left as it
+ * is where that would cut off more than a step of the range.
+ */
+function insideBounds(parameters: AffineParameters, { min, max }: AbsorbedActivation, range: Range): AffineParameters {
   const [low, high] = representableRange(parameters);
   const shrink = Math.min(1, low < min && low < 0 ? min / low : 1, high > max ? max / high : 1);
-  return shrink > 0 && shrink < 1 ? { ...parameters, scale: usableScale(parameters.scale * shrink * (1 - 2 ** -23)) } : parameters;
+  if (!(shrink > 0 && shrink < 1)) return parameters;
+  const shrunk = { ...parameters, scale: usableScale(parameters.scale * shrink * (1 - 2 ** -23)) };
+  const [shrunkLow, shrunkHigh] = representableRange(shrunk);
+  return shrunkLow - parameters.scale <= range[0] && shrunkHigh + parameters.scale >= range[1] ? shrunk : parameters;
 }
 
 /** Whether quantizing does what the activation does, so that the runtime drops it. */

@@ -231,7 +231,8 @@ function withOutput(index: GraphIndex, types: ValueTypes, candidate: Candidate, 
   const uses = index.uses(end);
   const integerUses = uses.filter((use) => readers.get(use.node)?.has(use.input)).length;
   const allInteger = integerUses === uses.length && !index.isOutput(end);
-  if (integerUses > 0 && (allInteger || !standsApart(types, candidate))) return { ...candidate, quantizesOutput: true };
+  if (integerUses > 0 && allInteger) return { ...candidate, quantizesOutput: true };
+  if (!standsApart(types, candidate) && (integerUses > 0 || isHidden(index, types, candidate))) return { ...candidate, quantizesOutput: true };
   return { ...candidate, absorbed: undefined, ends: (candidate.biasAdd ?? node).outputs, quantizesOutput: false };
 }
 
@@ -239,6 +240,38 @@ function withOutput(index: GraphIndex, types: ValueTypes, candidate: Candidate, 
 function standsApart(types: ValueTypes, { node, biasAdd }: Candidate): boolean {
   const input = types.get(node.inputs[0]!);
   return biasAdd !== undefined && !(input?.kind === 'tensor' && input.shape?.length === 2);
+}
+
+/**
+ * Whether the runtime misses a product that gives float, because of its only reader: through a Relu or Clip that a single node reads it looks
+ * for Q and gives up where there is none, and MatMul with Add becomes a float Gemm before Q/DQ are looked at.
+ * Source: GetQDQSelection and matmul_add_fusion.cc of onnxruntime 1.30, whose outcome the kernel table test shows.
+ */
+function isHidden(index: GraphIndex, types: ValueTypes, { node, biasAdd }: Candidate): boolean {
+  const [output = ''] = (biasAdd ?? node).outputs;
+  const [use, ...others] = index.uses(output);
+  if (!use || others.length > 0 || use.node.domain !== '') return false;
+  if (use.node.opType === 'Relu' || use.node.opType === 'Clip') {
+    const [behind = ''] = use.node.outputs;
+    return index.uses(behind).length === 1 && !index.isOutput(behind);
+  }
+  return node.opType === 'MatMul' && !biasAdd && use.node.opType === 'Add' && !index.isOutput(output) && fitsGemm(index, types, node, use.node.inputs[1 - use.input]!);
+}
+
+/** Whether the runtime takes an Add after MatMul for the bias of a Gemm. */
+function fitsGemm(index: GraphIndex, types: ValueTypes, matmul: Node, addend: string): boolean {
+  const shapeOf = (value: string) => {
+    const type = types.get(value);
+    return index.constant(value)?.dims ?? (type?.kind === 'tensor' ? type.shape : undefined);
+  };
+  const [left, right] = matmul.inputs.map(shapeOf);
+  const bias = shapeOf(addend);
+  if (!left || right?.length !== 2 || !bias) return false;
+  const isMatrix = left.length === 2;
+  const isFixed = left.every((dim) => typeof dim === 'number');
+  const [first, last] = [bias.at(-2) ?? 1, bias.at(-1)];
+  if (bias.length > 2 || !(isMatrix || isFixed)) return false;
+  return (first === 1 && last === right[1]) || (isMatrix && bias.length === 2 && first === left[0] && (last === right[1] || last === 1));
 }
 
 function selectValues(index: GraphIndex, nodes: ReadonlyMap<Node, SelectedNode>): Map<string, SelectedValue> {

@@ -37,7 +37,10 @@ class StaticRecipe {
   }
 
   apply(): Graph {
-    for (const { outputs } of this.#plan.nodes) outputs?.forEach((name) => this.#quantizeForAll(name));
+    for (const { outputs, pairBefore } of this.#plan.nodes) {
+      // With a pair before the activation, the activation itself runs in float, and only integer readers take its result through Q and DQ.
+      if (pairBefore === undefined) outputs?.forEach((name) => this.#quantizeForAll(name));
+    }
     this.#plan.nodes.forEach((planned, i) => {
       if (planned.kernel) this.#quantizeNode(planned, this.#graph.nodes[i]!);
     });

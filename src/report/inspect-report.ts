@@ -1,5 +1,6 @@
 import type { InspectedValue, InspectResult } from '../inspect.js';
-import { facts, heading, paragraph, type Block, type Fact, type ReportDocument } from './document.js';
+import type { SaturationProbe } from '../runtime/saturation-probe.js';
+import { facts, heading, paragraph, span, type Block, type Fact, type ReportDocument, type Text } from './document.js';
 import { bytes, countOf, groupThousands, shape } from './format.js';
 import { integerSection } from './integer-section.js';
 
@@ -17,6 +18,7 @@ export function describeInspect(result: InspectResult): ReportDocument {
         ['made by', `${model.producer || 'unknown'}, IR version ${model.irVersion}, opset ${opsets.join(', ') || 'none'}`],
         ...result.inputs.map((value) => describeValue('input', value)),
         ...result.outputs.map((value) => describeValue('output', value)),
+        result.probe && ['u8 × s8 here', describeProbe(result.probe)],
       ]),
       ...integerSection(result.integer),
       heading(`Operators (${countOf(nodes, 'node')})`),
@@ -28,6 +30,11 @@ export function describeInspect(result: InspectResult): ReportDocument {
 
 function describeValue(label: string, { name, type, shape: dims }: InspectedValue): Fact {
   return [label, `${name}: ${type} ${shape(dims)}`];
+}
+
+function describeProbe({ exact, expected, received }: SaturationProbe): Text {
+  if (exact) return span('exact: products of u8 and s8 are added without saturating on this machine', 'good');
+  return span(`saturates on this machine: expected ${groupThousands(expected)}, received ${groupThousands(received)}; quantize with --target ort-x64 for it`, 'warning');
 }
 
 function constantsSection({ initializers }: InspectResult): Block[] {

@@ -75,9 +75,9 @@ function toneOf({ computeNodes, integerNodes }: IntegerReport): Tone {
   return integerNodes === 0 ? 'bad' : 'warning';
 }
 
-/** A column that is there only where some node fills it. */
+/** A column that is there only where nodes have something to say in it. */
 interface NodeColumn extends Column {
-  readonly isFilled?: (node: IntegerNode) => boolean;
+  readonly isNeeded?: (nodes: readonly IntegerNode[]) => boolean;
   readonly cell: (node: IntegerNode) => Cell;
 }
 
@@ -87,14 +87,19 @@ const NODE_COLUMNS: readonly NodeColumn[] = [
   { title: 'runs as', cell: ({ runsAs }) => (runsAs === 'integer' ? span(runsAs, 'good') : span(runsAs, 'warning')) },
   { title: 'kernel', cell: ({ kernel }) => kernel },
   { title: 'weights', cell: ({ weights }) => weights ?? 'none' },
-  { title: 'MACs', align: 'right', isFilled: ({ macs }) => macs !== null, cell: ({ macs }) => orNotAvailable(macs, groupThousands) },
-  { title: 'time', align: 'right', isFilled: ({ timeMs }) => timeMs !== null, cell: ({ timeMs }) => orNotAvailable(timeMs, duration) },
-  { title: 'why not integer', isFilled: ({ reason }) => reason !== null, cell: ({ reason }) => reason ?? '' },
+  { title: 'MACs', align: 'right', isNeeded: (nodes) => nodes.some(({ macs }) => macs !== null), cell: ({ macs }) => orNotAvailable(macs, groupThousands) },
+  { title: 'time', align: 'right', isNeeded: (nodes) => nodes.some(({ timeMs }) => timeMs !== null), cell: ({ timeMs }) => orNotAvailable(timeMs, duration) },
+  { title: 'why not integer', isNeeded: haveSeveralReasons, cell: ({ reason }) => reason ?? '' },
 ];
 
 function nodeTable(nodes: readonly IntegerNode[]): Block {
-  const columns = NODE_COLUMNS.filter(({ isFilled }) => !isFilled || nodes.some(isFilled));
+  const columns = NODE_COLUMNS.filter(({ isNeeded }) => !isNeeded || isNeeded(nodes));
   return { kind: 'table', columns, rows: nodes.map((node) => columns.map(({ cell }) => cell(node))) };
+}
+
+/** A reason that all share stands in the sentence above already. */
+function haveSeveralReasons(nodes: readonly IntegerNode[]): boolean {
+  return new Set(nodes.map(({ reason }) => reason).filter((reason) => reason !== null)).size > 1;
 }
 
 function sortFloatFirst(nodes: readonly IntegerNode[]): IntegerNode[] {

@@ -1,6 +1,6 @@
 import type { PlannedConstant, PlannedNode, PlannedTensor, QuantizationPlan } from '../quantization/plan.js';
 import { dtypeInfo } from '../tensor/dtype.js';
-import { heading, span, type Block } from './document.js';
+import { heading, span, type Block, type Cell, type Column } from './document.js';
 import { countOf, figure } from './format.js';
 
 /** A plan in full: what each node becomes and why; type, scale, zero point and range of each tensor; how each constant is stored. */
@@ -8,17 +8,11 @@ export function planSection(plan: QuantizationPlan): Block[] {
   const tensors = Object.entries(plan.tensors);
   const constants = plan.nodes.flatMap(constantRows(plan));
   return [
-    heading(`Nodes (${plan.nodes.length})`),
-    {
-      kind: 'table',
-      whole: true,
+    ...section(`Nodes (${plan.nodes.length})`, {
       columns: [{ title: 'node' }, { title: 'operator' }, { title: 'becomes' }, { title: 'kernel' }, { title: 'why' }],
       rows: plan.nodes.map((node) => [node.name, node.opType, span(node.decision, node.decision === 'quantized' ? 'good' : 'plain'), node.kernel ?? '', node.reason ?? (node.takenBy ? `part of ${node.takenBy}` : '')]),
-    },
-    heading(`Tensors that pass through Q and DQ (${tensors.length})`),
-    {
-      kind: 'table',
-      whole: true,
+    }),
+    ...section(`Tensors that pass through Q and DQ (${tensors.length})`, {
       columns: [
         { title: 'value' },
         { title: 'type' },
@@ -28,15 +22,16 @@ export function planSection(plan: QuantizationPlan): Block[] {
         { title: 'parameters of' },
       ],
       rows: tensors.map(([name, tensor]) => [name, dtypeInfo(tensor.dtype).short, figure(tensor.scale, 6), String(tensor.zeroPoint), rangeText(tensor), tensor.sharedWith ?? '']),
-    },
-    heading(`Constants stored as integers (${constants.length})`),
-    {
-      kind: 'table',
-      whole: true,
+    }),
+    ...section(`Constants stored as integers (${constants.length})`, {
       columns: [{ title: 'node' }, { title: 'input', align: 'right' }, { title: 'type' }, { title: 'zero point', align: 'right' }, { title: 'scales' }],
       rows: constants,
-    },
+    }),
   ];
+}
+
+function section(title: string, table: { readonly columns: readonly Column[]; readonly rows: readonly (readonly Cell[])[] }): Block[] {
+  return table.rows.length > 0 ? [heading(title), { kind: 'table', whole: true, ...table }] : [];
 }
 
 function rangeText({ range: [low, high] }: PlannedTensor): string {

@@ -11,6 +11,9 @@ import { warningsSection, type DescribeOptions } from './warnings-section.js';
 const REASONS_SHOWN = 3;
 const NAMES_SHOWN = 3;
 
+/** A difference of SQNR beyond what the order of additions makes. */
+const NOTABLE_DB = 0.5;
+
 /** What `qdq quantize` did, or with --dry-run would do, in words. */
 export function describeQuantize(result: QuantizeResult, model: string, options: DescribeOptions): ReportDocument {
   const { output, plan, integer, check } = result;
@@ -20,12 +23,13 @@ export function describeQuantize(result: QuantizeResult, model: string, options:
       facts([
         output && ['size', `${bytes(output.sizeBytes)}${check ? `, ${percent(check.sizeRatio)} of ${basename(model)}` : ''}`],
         output && ['SHA-256', output.sha256],
-        ['mode', `${result.mode} for target ${result.target}, ranges by ${result.method}`],
+        ['mode', `${result.mode} for target ${result.target}${result.mode === 'static' ? `, ranges by ${result.method}` : ''}`],
         ['time', describeTime(result)],
       ]),
       ...warningsSection(result.warnings, options),
       ...(check ? checkSection(check) : []),
       ...(integer ? integerSection(integer, { floatNodesOnly: plan !== null }) : []),
+      ...slowNodesSection(result),
       ...methodsSection(result),
       ...(plan ? planSection(plan) : decisionsSection(result.nodes)),
       ...changesSection(result),
@@ -49,11 +53,29 @@ function checkSection(check: QuantizeCheck): Block[] {
   ];
 }
 
-function describeOutput({ sqnrDb, agreement, collapsed }: QuantizeCheck, name: string): Text {
-  const sqnr = `SQNR ${orNotAvailable(sqnrDb[name], decibels)}`;
+function describeOutput({ sqnrDb, simulatedSqnrDb, agreement, collapsed }: QuantizeCheck, name: string): Text {
+  const sqnr = `SQNR ${orNotAvailable(sqnrDb[name], decibels)}${describeSimulated(sqnrDb[name], simulatedSqnrDb[name])}`;
   const share = agreement[name];
   const agrees = share === null || share === undefined ? '' : `, argmax agrees in ${percent(share)}`;
   return collapsed.includes(name) ? span(`${sqnr}${agrees}: useless`, 'bad') : `${sqnr}${agrees}`;
+}
+
+/** Kernels that saturate make this machine's figure another one than that of machines which add exactly. */
+function describeSimulated(here: number | null | undefined, simulated: number | null | undefined): string {
+  if (typeof here !== 'number' || typeof simulated !== 'number' || Math.abs(here - simulated) < NOTABLE_DB) return '';
+  return ` on this machine, ${decibels(simulated)} where products are added exactly`;
+}
+
+function slowNodesSection({ slowNodes }: QuantizeResult): Block[] {
+  if (slowNodes.length === 0) return [];
+  return [
+    heading('Nodes that cost more on integers than in float'),
+    {
+      kind: 'table',
+      columns: [{ title: 'node' }, { title: 'operator' }, { title: 'in float', align: 'right' }, { title: 'on integers', align: 'right' }],
+      rows: slowNodes.map(({ name, opType, floatMs, integerMs }) => [name, opType, duration(floatMs), duration(integerMs)]),
+    },
+  ];
 }
 
 function methodsSection({ methods }: QuantizeResult): Block[] {

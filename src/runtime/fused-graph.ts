@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { mapSubgraphs } from '../graph/attributes.js';
 import type { Graph, Model, Node } from '../graph/model.js';
 import { decodeModel, encodeModel } from '../onnx/model-codec.js';
-import { Session } from './session.js';
+import { Session, type SessionOptions } from './session.js';
 
 /** A model whose nodes bear unique marks as names, and the way back from a mark to the node. */
 export interface MarkedModel {
@@ -41,8 +41,13 @@ export interface FusedGraph {
  * Lets onnxruntime optimize a marked model as far as Q/DQ fusion goes and reads the result. The layout step beyond `extended` is left out:
  * it renames values and changes no kernel's arithmetic.
  */
-export async function fusedGraph(marked: MarkedModel, externalDataFolder: string, scratchPath: string): Promise<FusedGraph> {
-  const session = await Session.open(marked.bytes, { optimization: 'extended', optimizedModelPath: scratchPath, externalDataFolder });
+export async function fusedGraph(
+  marked: MarkedModel,
+  externalDataFolder: string,
+  scratchPath: string,
+  options: Pick<SessionOptions, 'fuseInt8'> = {},
+): Promise<FusedGraph> {
+  const session = await Session.open(marked.bytes, { ...options, optimization: 'extended', optimizedModelPath: scratchPath, externalDataFolder });
   await session.release();
   const { graph } = decodeModel(await readFile(scratchPath));
   return { graph, marked: (fused) => marked.nodesIn(fused.name) };

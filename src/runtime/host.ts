@@ -80,7 +80,9 @@ export class RuntimeHost {
 
   #start(): ChildProcess {
     // stdout carries the command's result and nothing else, so what user code in the child prints goes to stderr.
-    const child = fork(CHILD, [], { serialization: 'advanced', stdio: ['ignore', 2, 'pipe', 'ipc'], execArgv: [] });
+    // From 1.29 on, onnxruntime sends telemetry, and leaves a file in the temporary folder for each process, unless it is told not to.
+    const env = { ORT_DISABLE_TELEMETRY: '1', ...process.env };
+    const child = fork(CHILD, [], { serialization: 'advanced', stdio: ['ignore', 2, 'pipe', 'ipc'], execArgv: [], env });
     child.stderr?.on('data', (chunk: Buffer) => {
       this.#stderrTail = (this.#stderrTail + chunk.toString()).slice(-STDERR_TAIL);
       process.stderr.write(chunk);

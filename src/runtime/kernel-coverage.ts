@@ -11,8 +11,12 @@ import type { RuntimeHost } from './host.js';
 import type { IntegerNode, IntegerReport } from './integer-report.js';
 import { computeArithmetic, isDequantize, isIntegerKernel, isQuantize } from './kernels.js';
 import { describeCpu, runtimeVersion } from './machine.js';
+import type { SessionOptions } from './session.js';
 import { readStaged, type StagedModel } from './staged-model.js';
 import { defineTask } from './task.js';
+
+/** Ways to look other than at this machine's own. */
+export type CoverageOptions = Pick<SessionOptions, 'fuseInt8'>;
 
 /** What the runtime made of a model. */
 export interface KernelCoverage {
@@ -25,16 +29,16 @@ export interface KernelCoverage {
 export const coverageTask = defineTask(
   import.meta.url,
   'coverageTask',
-  async (args: { model: StagedModel; scratchPath: string }): Promise<KernelCoverage> => {
+  async (args: CoverageOptions & { model: StagedModel; scratchPath: string }): Promise<KernelCoverage> => {
     const model = await readStaged(args.model);
-    const fused = await fusedGraph(markNodes(model), args.model.externalDataFolder, args.scratchPath);
+    const fused = await fusedGraph(markNodes(model), args.model.externalDataFolder, args.scratchPath, args);
     return { report: integerReport(model, fused), readDequantized: nodesReadingDequantized(fused) };
   },
 );
 
 /** What the runtime makes of a model, without a run: no times and no multiply–accumulates. */
-export async function kernelCoverage(host: RuntimeHost, model: StagedModel): Promise<KernelCoverage> {
-  return host.run(coverageTask, { model, scratchPath: await host.temporaryPath('fused.onnx') });
+export async function kernelCoverage(host: RuntimeHost, model: StagedModel, options: CoverageOptions = {}): Promise<KernelCoverage> {
+  return host.run(coverageTask, { ...options, model, scratchPath: await host.temporaryPath('fused.onnx') });
 }
 
 const readsFrom = (index: GraphIndex, input: string) => {

@@ -18,6 +18,8 @@ export interface SessionOptions {
   readonly profilePrefix?: string;
   /** Runs Q/DQ as they are written, in float: separates quantization loss from kernel loss. */
   readonly simulateQdq?: boolean;
+  /** Fuses s8 activations as on ARM64, where they are right; on x64 the products are slow, so only what fuses is of interest. */
+  readonly fuseInt8?: boolean;
   /** Folder against which external data is resolved when the model is given as bytes. */
   readonly externalDataFolder?: string;
 }
@@ -56,6 +58,7 @@ export class Session {
     runtime ??= load();
     const config = {
       ...(options.simulateQdq ? { disable_quant_qdq: '1' } : {}),
+      ...(options.fuseInt8 ? { qdqisint8allowed: '1' } : {}),
       ...(options.externalDataFolder ? { model_external_initializers_file_folder_path: options.externalDataFolder } : {}),
     };
     const settings: InferenceSession.SessionOptions = {

@@ -106,10 +106,11 @@ function attributeText(attribute: Attribute): string {
   }
 }
 
-/** The shortest text that is the same float32. */
+/** The number rounded to float32, as the shortest text that is the same float32. */
 function floatText(value: number): string {
-  const short = Number(value.toPrecision(7));
-  return String(Math.fround(short) === Math.fround(value) ? short : value);
+  const float = Math.fround(value);
+  const digits = [6, 7, 8, 9].find((count) => Math.fround(Number(float.toPrecision(count))) === float);
+  return String(digits === undefined ? float : Number(float.toPrecision(digits)));
 }
 
 function withPoint(value: number): string {

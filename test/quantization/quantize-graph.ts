@@ -34,9 +34,15 @@ export async function selectIn(host: RuntimeHost, model: Model, keptFloat?: (nod
   return { prepared, selection: selectNodes(prepared.model.graph, prepared.types, keptFloat ? { opset, keptFloat } : { opset }) };
 }
 
-/** The plan under given ranges; values without a range take [−1, 3]. */
-export function planWith({ prepared, selection }: SelectedModel, ranges: Readonly<Record<string, Range>> = {}, options: Partial<StaticOptions> = {}): QuantizationPlan {
-  return planStatic(prepared.model, selection, prepared.types, (value) => ranges[value] ?? [-1, 3], { ...OPTIONS, ...options });
+/** The plan under given ranges; values without a range take [−1, 3], or have none. */
+export function planWith(
+  { prepared, selection }: SelectedModel,
+  ranges: Readonly<Record<string, Range>> = {},
+  options: Partial<StaticOptions> = {},
+  unknown: 'default' | 'refuse' = 'default',
+): QuantizationPlan {
+  const rangeOf = (value: string): Range | undefined => ranges[value] ?? (unknown === 'default' ? [-1, 3] : undefined);
+  return planStatic(prepared.model, selection, prepared.types, rangeOf, { ...OPTIONS, ...options });
 }
 
 /** Inputs of a few runs, and the smallest and largest number of each value that a plan needs. */

@@ -1,0 +1,14 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { progressText } from '../../commands/terminal.js';
+
+test('progressText: a rate and the time left, once they mean something', () => {
+  assert.equal(progressText({ stage: 'calibrating', done: 12, total: 1200, unit: 'samples' }, 100), 'calibrating: 12 of 1,200 samples');
+  assert.equal(progressText({ stage: 'calibrating', done: 12, total: 64, unit: 'samples' }, 2000), 'calibrating: 12 of 64 samples, 6.00/s, 8.67 s left');
+  assert.equal(progressText({ stage: 'calibrating', done: 64, total: 64, unit: 'samples' }, 2000), 'calibrating: 64 of 64 samples, 32.0/s');
+});
+
+test('progressText: where the total is not known', () => {
+  assert.equal(progressText({ stage: 'reading', done: 3 }, 1000), 'reading: 3, 3.00/s');
+  assert.equal(progressText({ stage: 'reading', done: 0, unit: 'samples' }, 1000), 'reading: 0 samples');
+});
