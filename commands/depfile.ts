@@ -30,9 +30,8 @@ export async function writeDepfile(path: string, output: string, { model, data =
 
 /** The text of the rules. */
 export function makefileRules(output: string, model: string, others: readonly string[]): string {
-  const escaped = others.map(escape);
-  const rule = `${escape(output)}: ${[escape(model), ...escaped].join(' \\\n  ')}\n`;
-  return [rule, ...escaped.map((file) => `${file}:\n`)].join('\n');
+  const rule = `${escapeTarget(output)}: ${[model, ...others].map(escape).join(' \\\n  ')}\n`;
+  return [rule, ...others.map((file) => `${escapeTarget(file)}:\n`)].join('\n');
 }
 
 async function dataFiles(path: string): Promise<string[]> {
@@ -59,5 +58,10 @@ async function preprocessorConfigs(files: readonly DataFile[]): Promise<string[]
 
 /** As GNU make reads names. Source: its manual, "Rule Syntax" and "What Makefiles Contain". */
 function escape(path: string): string {
-  return path.replace(/\\(?=\\*[ #])/g, '\\\\').replace(/[ #:%]/g, '\\$&').replaceAll('$', '$$$$');
+  return path.replace(/\\(?=\\*[ #:])/g, '\\\\').replace(/[ #:]/g, '\\$&').replaceAll('$', '$$$$');
+}
+
+/** Only among targets does % stand for a pattern. */
+function escapeTarget(path: string): string {
+  return escape(path).replaceAll('%', '\\%');
 }

@@ -12,11 +12,11 @@ export interface TerminalSettings {
 
 /** stderr as people see it: messages, warnings, and the progress of long work. */
 export interface Terminal {
-  error(message: string, hint: string | undefined): void;
-  warn(warning: Warning): void;
-  progress(event: ProgressEvent): void;
+  readonly error: (message: string, hint: string | undefined) => void;
+  readonly warn: (warning: Warning) => void;
+  readonly progress: (event: ProgressEvent) => void;
   /** Takes the progress line away. */
-  stop(): void;
+  readonly stop: () => void;
 }
 
 /** Opens stderr. Color and the spinner are loaded only where they are shown. */
@@ -38,7 +38,7 @@ export async function openTerminal({ noColor, quiet = false }: TerminalSettings)
 export function usesColor(stream: NodeJS.WriteStream, noColor: boolean): boolean {
   const { NO_COLOR, FORCE_COLOR, TERM } = process.env;
   if (noColor || NO_COLOR || FORCE_COLOR === '0') return false;
-  return FORCE_COLOR ? true : stream.isTTY === true && TERM !== 'dumb';
+  return FORCE_COLOR ? true : stream.isTTY && TERM !== 'dumb';
 }
 
 function write(style: ChalkInstance | undefined, color: 'red' | 'yellow', kind: string, message: string, hint: string | undefined): void {

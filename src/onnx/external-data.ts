@@ -1,6 +1,7 @@
 import { closeSync, existsSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { QdqError, messageOf } from '../errors.js';
+import { DeferredStorage } from '../tensor/deferred-storage.js';
 import type { TensorStorage } from '../tensor/tensor.js';
 import type { Message } from './messages.js';
 
@@ -67,15 +68,18 @@ export class SideFiles {
   }
 }
 
-const storages = new WeakMap<Message<'TensorProto'>, ExternalStorage>();
+const storages = new WeakMap<Message<'TensorProto'>, ExternalStorage | DeferredStorage>();
 
-/** Remembers whose side file the entries of a message name: after edits, tensors of several models may stand in one. */
+/**
+ * Remembers where the bytes of a message are that says they are in a side file: after edits, tensors of several models may stand in one,
+ * and deferred ones are in none yet.
+ */
 export function rememberStorage(message: Message<'TensorProto'>, storage: TensorStorage): void {
-  if (storage instanceof ExternalStorage) storages.set(message, storage);
+  if (storage instanceof ExternalStorage || storage instanceof DeferredStorage) storages.set(message, storage);
 }
 
 /** The storage that `rememberStorage` was told of. */
-export function rememberedStorage(message: Message<'TensorProto'>): ExternalStorage | undefined {
+export function rememberedStorage(message: Message<'TensorProto'>): ExternalStorage | DeferredStorage | undefined {
   return storages.get(message);
 }
 

@@ -1,11 +1,13 @@
 import { QdqError, messageOf } from '../errors.js';
 import type { Model, ModelFunction } from '../graph/model.js';
-import { SideFiles } from './external-data.js';
+import { DeferredStorage } from '../tensor/deferred-storage.js';
+import { rememberedStorage, SideFiles } from './external-data.js';
 import { describeForeignBytes } from './foreign-bytes.js';
 import { decodeGraph, encodeGraph } from './graph-codec.js';
 import { int64ToNumber, toInt64 } from './int64.js';
 import { modelParts, type MessageParts } from './message-parts.js';
 import { patch, readMessage, type Message } from './messages.js';
+import { mapTensors } from './tensor-walk.js';
 import { keepEntries, keepMessages, keepText, Source } from './source.js';
 
 type ModelMessage = Message<'ModelProto'>;
@@ -59,13 +61,13 @@ export function decodeModel(bytes: Uint8Array, options: DecodeOptions = {}): Mod
 /**
  * Writes a model. The very object that was decoded gives the very bytes it came from. Of an edited one, what was not edited is
  * written as it was read, in canonical form (see `writeMessage`): a canonical file changes only where it was edited. Tensors in
- * side files keep pointing there: use `writeModel` to move them along. Throws QdqError('internal') for objects that cannot be
+ * side files keep pointing there: use `writeModel` to move them along. Deferred ones are computed. Throws QdqError('internal') for objects that cannot be
  * written, RangeError for integers beyond 64 bits.
  */
 export function encodeModel(model: Model): Uint8Array {
   const original = bytesOfModel.get(model);
   if (original) return original;
-  const { parts, sizeBytes } = modelParts(encodeModelMessage(model));
+  const { parts, sizeBytes } = modelParts(withDeferredInside(encodeModelMessage(model)));
   return Buffer.concat(parts, sizeBytes);
 }
 
@@ -73,6 +75,13 @@ export function encodeModel(model: Model): Uint8Array {
 export function encodeModelParts(model: Model): MessageParts {
   const original = bytesOfModel.get(model);
   return original ? { parts: [original], sizeBytes: original.length } : modelParts(encodeModelMessage(model));
+}
+
+function withDeferredInside(message: ModelMessage): ModelMessage {
+  return mapTensors(message, (tensor) => {
+    const storage = rememberedStorage(tensor);
+    return storage instanceof DeferredStorage ? patch(tensor, { external_data: undefined, data_location: undefined, raw_data: storage.read() }) : tensor;
+  });
 }
 
 /** The message of a model; the message that it came from where nothing was edited. */

@@ -1,3 +1,4 @@
+import { DeferredStorage } from '../tensor/deferred-storage.js';
 import type { TensorStorage } from '../tensor/tensor.js';
 import { ExternalStorage } from './external-data.js';
 import { isExternal, type StoredTensor } from './model-tensors.js';
@@ -42,13 +43,15 @@ export function layOut(tensors: readonly StoredTensor[]): Layout {
   return { parts, offsets, sizeBytes };
 }
 
-/** Recognizes the same bytes behind different storage objects: same memory, or same part of the same file. */
+/** Recognizes the same bytes behind different storage objects: same memory, or same part of the same file. Deferred ones are not computed for it. */
 class Places {
   readonly #byMemory = new Map<ArrayBufferLike, Map<string, number>>();
   readonly #byFile = new Map<string, number>();
+  readonly #deferred = new Map<TensorStorage, number>();
 
   find(storage: TensorStorage): number | undefined {
     if (storage instanceof ExternalStorage) return this.#byFile.get(fileKey(storage));
+    if (storage instanceof DeferredStorage) return this.#deferred.get(storage);
     const bytes = storage.read();
     return this.#byMemory.get(bytes.buffer)?.get(memoryKey(bytes));
   }
@@ -56,6 +59,10 @@ class Places {
   add(storage: TensorStorage, offset: number): void {
     if (storage instanceof ExternalStorage) {
       this.#byFile.set(fileKey(storage), offset);
+      return;
+    }
+    if (storage instanceof DeferredStorage) {
+      this.#deferred.set(storage, offset);
       return;
     }
     const bytes = storage.read();

@@ -1,4 +1,5 @@
 import { QdqError } from '../errors.js';
+import { DeferredStorage } from '../tensor/deferred-storage.js';
 import { dtypeFromCode, dtypeInfo } from '../tensor/dtype.js';
 import { elementCount, memoryStorage, type Tensor } from '../tensor/tensor.js';
 import { ExternalStorage, externalStorage, rememberStorage, type SideFiles } from './external-data.js';
@@ -30,7 +31,7 @@ export function decodeTensor(message: TensorMessage, place: string, files: SideF
 
 /**
  * The message of a tensor under a name (undefined leaves the name as it was). What is as it was decoded keeps its form; new
- * elements go into `raw_data`, or name the side file they are in.
+ * elements go into `raw_data`, or name the side file they are in (none yet, where they are deferred).
  */
 export function encodeTensor(tensor: Tensor, name?: string): TensorMessage {
   const { message, decoded } = Source.of<'TensorProto', Tensor>(tensor);
@@ -61,6 +62,8 @@ function dataFields(tensor: Tensor, name: string): Partial<TensorMessage> {
     );
   }
   if (storage instanceof ExternalStorage) return { ...fields, ...externalFields(storage, storage.location, storage.offset) };
+  // Whoever writes the message gives it a place, or puts the bytes in.
+  if (storage instanceof DeferredStorage) return { ...fields, ...externalFields(storage, '', 0) };
   return { ...fields, raw_data: storage.read() };
 }
 

@@ -34,6 +34,8 @@ export interface WriteOptions {
    * side file. `never`: in the model file. Tensors below 1 KiB are always in the model file.
    */
   readonly externalData?: 'auto' | 'always' | 'never';
+  /** Told after each chunk of a side file how many bytes are on their way, and how many there are. */
+  readonly onBytes?: ((done: number, total: number) => void) | undefined;
 }
 
 /** What was written. */
@@ -56,18 +58,18 @@ export async function writeModel(path: string, model: Model, options: WriteOptio
   const tensors = storedTensors(message, sideFilesOf(model));
   const weightBytes = tensors.reduce((sum, { storage }) => sum + storage.byteLength, 0);
   const sources = tensors.flatMap(({ storage }) => (storage instanceof ExternalStorage ? [storage.path] : []));
-  const hasSideFile = sources.length > 0;
+  const hasSideFile = tensors.some((tensor) => isExternal(tensor.message));
   refuseSources(path, sources);
   const mode = options.externalData ?? 'auto';
   if (mode === 'always' || (mode === 'auto' && (hasSideFile || weightBytes >= SINGLE_FILE_BYTES))) {
     const layout = layOut(tensors);
-    return writeFiles(path, modelParts(withLayout(message, tensors, layout, basename(sideFileOf(path)))), layout);
+    return writeFiles(path, modelParts(withLayout(message, tensors, layout, basename(sideFileOf(path)))), layout, options.onBytes);
   }
   if (weightBytes > MAX_FILE_BYTES) throw tooLarge(path, weightBytes);
   return writeFiles(path, hasSideFile ? modelParts(withWeightsInside(message, tensors)) : encodeModelParts(model), NO_SIDE_FILE);
 }
 
-async function writeFiles(path: string, model: MessageParts, layout: Layout): Promise<WrittenModel> {
+async function writeFiles(path: string, model: MessageParts, layout: Layout, onBytes?: WriteOptions['onBytes']): Promise<WrittenModel> {
   if (model.sizeBytes > MAX_FILE_BYTES) throw tooLarge(path, model.sizeBytes);
   const sizeBytes = model.sizeBytes + layout.sizeBytes;
   const sidePath = sideFileOf(path);
@@ -75,7 +77,7 @@ async function writeFiles(path: string, model: MessageParts, layout: Layout): Pr
   const sideFile = layout.sizeBytes > 0 ? await createOrAbort(sidePath, sizeBytes, modelFile) : undefined;
   const hash = createHash('sha256');
   try {
-    if (sideFile) await writeLayout(sideFile, layout);
+    if (sideFile) await writeLayout(sideFile, layout, onBytes);
     for (const part of model.parts) {
       hash.update(part);
       await modelFile.write(part);
@@ -102,15 +104,25 @@ async function createOrAbort(path: string, sizeBytes: number, other: AtomicFile)
   }
 }
 
-async function writeLayout(file: AtomicFile, layout: Layout): Promise<void> {
+async function writeLayout(file: AtomicFile, layout: Layout, onBytes: WriteOptions['onBytes']): Promise<void> {
   let position = 0;
+  // The next chunk is read or computed while the last one is being written.
+  let writing = Promise.resolve();
+  const write = async (bytes: Uint8Array) => {
+    await writing;
+    writing = file.write(bytes);
+    writing.catch(() => undefined);
+  };
   for (const { storage, offset } of layout.parts) {
-    await file.write(new Uint8Array(offset - position));
+    await write(new Uint8Array(offset - position));
     for (let done = 0; done < storage.byteLength; done += CHUNK_BYTES) {
-      await file.write(storage.readRange(done, Math.min(CHUNK_BYTES, storage.byteLength - done)));
+      const length = Math.min(CHUNK_BYTES, storage.byteLength - done);
+      await write(storage.readRange(done, length));
+      onBytes?.(offset + done + length, layout.sizeBytes);
     }
     position = offset + storage.byteLength;
   }
+  await writing;
 }
 
 /** The message with each tensor's elements in `raw_data` or at its place of the side file. */

@@ -1,8 +1,10 @@
+import { ExternalStorage } from '../onnx/external-data.js';
 import { integerScalar } from '../tensor/affine.js';
-import { elementCount, tensorFromArray, typedArrayOf, type Tensor, type TypedArray } from '../tensor/tensor.js';
+import { DeferredStorage } from '../tensor/deferred-storage.js';
+import { elementCount, memoryStorage, tensorFromArray, type Tensor, type TensorStorage } from '../tensor/tensor.js';
 import { flatChannels } from './dynamic-plan.js';
 import type { PlannedConstant } from './plan.js';
-import { quantizeWeight } from './weights.js';
+import { quantizeElements } from './weights.js';
 
 /** A weight as integers with its parameters, in the shapes that an operator takes. */
 export interface DynamicWeight {
@@ -19,10 +21,12 @@ export function storeDynamicWeight(weight: Tensor, planned: PlannedConstant, sca
   const { dtype, zeroPoint } = planned;
   if (dtype === 'int32') throw new TypeError('a weight is not stored as int32');
   const flat = flatChannels(weight, planned.axis);
-  const rounded = { ...quantizeWeight(flat.tensor, flat.axis, scales, dtype, planned.limit!), dims: weight.dims };
+  const rounding = { axis: flat.axis, scales, dtype, limit: planned.limit! };
+  const round = (from: number, to: number) => quantizeElements(flat.tensor, rounding, from, to) as Int8Array | Uint8Array;
+  const dims = transposed ? exchangeLast(weight.dims) : weight.dims;
   const [scaleDims, zeroDims] = parameterDims(opType, weight.dims, planned.axis);
   return {
-    integers: transposed ? transposeLast(rounded) : rounded,
+    integers: { dtype, dims, storage: storageOf(weight, transposed, round) },
     scale: tensorFromArray('float32', scaleDims, Float32Array.from(scales)),
     zeroPoint: filled(integerScalar(dtype, zeroPoint), zeroDims),
   };
@@ -50,16 +54,42 @@ function filled(scalar: Tensor, dims: readonly number[]): Tensor {
   return tensorFromArray(dtype, dims, array);
 }
 
-/** The tensor with its last two axes exchanged; elements of one byte. */
-export function transposeLast({ dtype, dims, ...tensor }: Tensor): Tensor {
+type Round = (from: number, to: number) => Int8Array | Uint8Array;
+
+/** The integers: in memory where the floats are, otherwise computed from the side file each time they are read. */
+function storageOf(weight: Tensor, transposed: boolean, round: Round): TensorStorage {
+  const count = elementCount(weight.dims);
+  const whole = () => (transposed ? transposeLast(round(0, count), weight.dims) : round(0, count));
+  if (!(weight.storage instanceof ExternalStorage)) return memoryStorage(asBytes(whole()));
+  if (!transposed) return new DeferredStorage(count, (offset, length) => asBytes(round(offset, offset + length)));
+  // Every piece of a transposed weight takes all of it, so it is kept from the first piece to the last.
+  let kept: Uint8Array | undefined;
+  return new DeferredStorage(count, (offset, length) => {
+    const bytes = (kept ??= asBytes(whole()));
+    if (offset + length === count) kept = undefined;
+    return bytes.subarray(offset, offset + length);
+  });
+}
+
+const asBytes = (array: Int8Array | Uint8Array) => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+
+const exchangeLast = (dims: readonly number[]) => [...dims.slice(0, -2), dims.at(-1)!, dims.at(-2)!];
+
+/** Cache lines that a tile of a transposition touches at once, so that they are not read again for each row. */
+const TILE = 64;
+
+/** The elements with their last two axes exchanged. */
+function transposeLast(source: Int8Array | Uint8Array, dims: readonly number[]): Int8Array | Uint8Array {
   const [rows, columns] = dims.slice(-2) as [number, number];
-  const source = typedArrayOf({ dtype, dims, ...tensor }) as Uint8Array | Int8Array;
   const target = source.slice();
   for (let start = 0; start < source.length; start += rows * columns) {
-    for (let row = 0; row < rows; row++) {
-      const from = start + row * columns;
-      for (let column = 0; column < columns; column++) target[start + column * rows + row] = source[from + column]!;
+    for (let top = 0; top < rows; top += TILE) {
+      const bottom = Math.min(rows, top + TILE);
+      for (let column = 0; column < columns; column++) {
+        const to = start + column * rows;
+        for (let row = top; row < bottom; row++) target[to + row] = source[start + row * columns + column]!;
+      }
     }
   }
-  return tensorFromArray(dtype, [...dims.slice(0, -2), columns, rows], target as TypedArray);
+  return target;
 }

@@ -6,7 +6,7 @@ import { affineFromRange, representableRange, usableScale, type AffineParameters
 import { numbersOf } from '../tensor/values.js';
 import { ruleOf } from './operator-rules.js';
 import type { PlannedBiasAdd, PlannedConstant, PlannedNode, PlannedTensor, QuantizationPlan } from './plan.js';
-import type { AbsorbedActivation, SelectedNode, Selection, ValueTypes } from './select.js';
+import { fitsGemm, type AbsorbedActivation, type SelectedNode, type Selection, type ValueTypes } from './select.js';
 import type { TargetName } from './target.js';
 import { biasMaxima, channelMaxima, scaleForBias, weightLimit, weightScales, weightZeroPoint } from './weights.js';
 
@@ -235,7 +235,8 @@ function nodePlanner(
     name: add.name,
     input: biasInput(selected.node, add),
     constant: planBias(selected),
-    as: fusesToGemm(types, selected.node) ? 'int32' : 'float',
+    // A Gemm takes the bias as int32; an Add that stays apart takes it as float.
+    as: fitsGemm(index, types, selected.node, biasOf(selected)!) ? 'int32' : 'float',
   });
 
   const planOperand = (name: string): PlannedConstant => {
@@ -264,8 +265,11 @@ function nodePlanner(
     }
     for (const i of selected.constants) constants[i] = planOperand(node.inputs[i]!);
     if (node.opType !== 'MatMul' && selected.rule.kind === 'compute' && node.inputs[2]) constants[2] = planBias(selected);
-    const { biasAdd, absorbed, quantizesOutput } = selected;
+    const { absorbed, quantizesOutput } = selected;
     const end = selected.ends[0]!;
+    const biasAdd = selected.biasAdd && planBiasAdd(selected, selected.biasAdd);
+    // An Add in float makes no integers that a pair before the activation could hand over.
+    const needsPair = absorbed && quantizesOutput && !isRedundant(tensors.get(end)!, absorbed) && biasAdd?.as !== 'float';
     return {
       ...base,
       decision: 'quantized',
@@ -274,18 +278,8 @@ function nodePlanner(
       activations: Object.fromEntries(selected.activations.map((i) => [i, node.inputs[i]!])),
       ...(quantizesOutput ? { outputs: selected.ends } : {}),
       constants,
-      ...(biasAdd ? { biasAdd: planBiasAdd(selected, biasAdd) } : {}),
-      ...(absorbed && quantizesOutput && !isRedundant(tensors.get(end)!, absorbed) ? { pairBefore: absorbed.node.name } : {}),
+      ...(biasAdd ? { biasAdd } : {}),
+      ...(needsPair ? { pairBefore: absorbed.node.name } : {}),
     };
   };
-}
-
-/**
- * Whether the runtime makes a Gemm of MatMul and Add, which takes the bias as int32; otherwise the Add stays apart and takes it as float.
- * Source: core/optimizer/matmul_add_fusion.cc of onnxruntime, which wants a matrix or fixed dimensions.
- */
-function fusesToGemm(types: ValueTypes, matmul: Node): boolean {
-  const type = types.get(matmul.inputs[0]!);
-  const shape = type?.kind === 'tensor' ? type.shape : undefined;
-  return shape !== undefined && (shape.length === 2 || shape.every((dim) => typeof dim === 'number'));
 }

@@ -258,8 +258,11 @@ function isHidden(index: GraphIndex, types: ValueTypes, { node, biasAdd }: Candi
   return node.opType === 'MatMul' && !biasAdd && use.node.opType === 'Add' && !index.isOutput(output) && fitsGemm(index, types, node, use.node.inputs[1 - use.input]!);
 }
 
-/** Whether the runtime takes an Add after MatMul for the bias of a Gemm. */
-function fitsGemm(index: GraphIndex, types: ValueTypes, matmul: Node, addend: string): boolean {
+/**
+ * Whether the runtime makes a Gemm of MatMul and an Add that is all that reads it, by the shapes that it knows.
+ * Source: core/optimizer/matmul_add_fusion.cc of onnxruntime.
+ */
+export function fitsGemm(index: GraphIndex, types: ValueTypes, matmul: Node, addend: string): boolean {
   const shapeOf = (value: string) => {
     const type = types.get(value);
     return index.constant(value)?.dims ?? (type?.kind === 'tensor' ? type.shape : undefined);
@@ -267,11 +270,10 @@ function fitsGemm(index: GraphIndex, types: ValueTypes, matmul: Node, addend: st
   const [left, right] = matmul.inputs.map(shapeOf);
   const bias = shapeOf(addend);
   if (!left || right?.length !== 2 || !bias) return false;
-  const isMatrix = left.length === 2;
-  const isFixed = left.every((dim) => typeof dim === 'number');
+  if (left.length !== 2) return left.every((dim) => typeof dim === 'number') && bias.length === 1 && bias[0] === right[1];
   const [first, last] = [bias.at(-2) ?? 1, bias.at(-1)];
-  if (bias.length > 2 || !(isMatrix || isFixed)) return false;
-  return (first === 1 && last === right[1]) || (isMatrix && bias.length === 2 && first === left[0] && (last === right[1] || last === 1));
+  if (bias.length > 2) return false;
+  return (first === 1 && last === right[1]) || (bias.length === 2 && first === left[0] && (last === right[1] || last === 1));
 }
 
 function selectValues(index: GraphIndex, nodes: ReadonlyMap<Node, SelectedNode>): Map<string, SelectedValue> {

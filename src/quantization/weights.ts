@@ -1,7 +1,7 @@
 import { INTEGER_LIMITS, integerArray, quantizeValue, usableScale, type QuantizedType } from '../tensor/affine.js';
-import { axisLayout } from '../tensor/slices.js';
-import { tensorFromArray, type Tensor } from '../tensor/tensor.js';
+import { elementCount, tensorFromArray, type Tensor } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
+import { channelRuns, visitRuns, weightPieces, type WeightPiece } from './weight-pieces.js';
 
 /** Largest magnitude of a quantized weight: ±127 of 8 bits, ±64 where u8 × s8 pairs would saturate. */
 export function weightLimit(dtype: QuantizedType, reduceRange: boolean): number {
@@ -32,62 +32,89 @@ export function scalesFromMaxima(largest: Float64Array, limit: number): Float64A
 
 /** Largest magnitude in each channel; NaN and infinities count as such, so callers can refuse them. */
 export function channelMaxima(weight: Tensor, axis: number | null): Float64Array {
-  const values = numbersOf(weight);
-  if (axis === null) {
-    let largest = 0;
-    for (let i = 0; i < values.length; i++) {
-      const magnitude = Math.abs(values[i]!);
-      if (magnitude > largest || Number.isNaN(magnitude)) largest = magnitude;
-    }
-    return Float64Array.of(largest);
-  }
-  const { outer, channels, inner } = axisLayout(weight.dims, axis);
-  const maxima = new Float64Array(channels);
-  for (let o = 0, at = 0; o < outer; o++) {
-    for (let c = 0; c < channels; c++) {
-      let largest = maxima[c]!;
-      for (const end = at + inner; at < end; at++) {
-        const magnitude = Math.abs(values[at]!);
-        if (magnitude > largest || Number.isNaN(magnitude)) largest = magnitude;
-      }
-      maxima[c] = largest;
-    }
+  const runs = channelRuns(weight, axis);
+  const maxima = new Float64Array(runs.channels);
+  for (const piece of weightPieces(weight)) {
+    if (runs.inner === 1) columnMaxima(piece, maxima);
+    else visitRuns(piece, runs, (from, to, c) => (maxima[c] = largestOf(piece.values, from, to, maxima[c]!)));
   }
   return maxima;
 }
 
+function largestOf(values: WeightPiece['values'], from: number, to: number, before: number): number {
+  let largest = before;
+  for (let i = from; i < to; i++) {
+    const magnitude = Math.abs(values[i]!);
+    // Written so that a NaN stays.
+    if (!(magnitude <= largest) && largest === largest) largest = magnitude;
+  }
+  return largest;
+}
+
+/** The same for channels that are columns, where a run is one element. */
+function columnMaxima({ start, values }: WeightPiece, maxima: Float64Array): void {
+  const channels = maxima.length;
+  let c = start % channels;
+  for (let i = 0; i < values.length; i++) {
+    const magnitude = Math.abs(values[i]!);
+    const largest = maxima[c]!;
+    if (!(magnitude <= largest) && largest === largest) maxima[c] = magnitude;
+    if (++c === channels) c = 0;
+  }
+}
+
+/** How a weight is rounded. */
+export interface WeightRounding {
+  readonly axis: number | null;
+  readonly scales: ArrayLike<number>;
+  readonly dtype: QuantizedType;
+  readonly limit: number;
+}
+
 /** Rounds a weight to integers, clamped to ±limit around the zero point. */
 export function quantizeWeight(weight: Tensor, axis: number | null, scales: ArrayLike<number>, dtype: QuantizedType, limit: number): Tensor {
-  const values = numbersOf(weight);
+  return tensorFromArray(dtype, weight.dims, quantizeElements(weight, { axis, scales, dtype, limit }, 0, elementCount(weight.dims)));
+}
+
+/** The elements `from` … `to` of a weight as integers. */
+export function quantizeElements(weight: Tensor, { axis, scales, dtype, limit }: WeightRounding, from: number, to: number): ReturnType<typeof integerArray> {
+  const runs = channelRuns(weight, axis);
   const zeroPoint = weightZeroPoint(dtype);
-  const low = zeroPoint - limit;
-  const high = zeroPoint + limit;
-  const quantized = integerArray(dtype, values.length);
-  const { outer, channels, inner } = axis === null ? { outer: 1, channels: 1, inner: values.length } : axisLayout(weight.dims, axis);
-  for (let o = 0, at = 0; o < outer; o++) {
-    for (let c = 0; c < channels; c++) {
-      const scale = scales[c]!;
-      for (const end = at + inner; at < end; at++) quantized[at] = quantizeValue(values[at]!, scale, zeroPoint, low, high);
+  const [low, high] = [zeroPoint - limit, zeroPoint + limit];
+  const quantized = integerArray(dtype, to - from);
+  for (const piece of weightPieces(weight, from, to)) {
+    const { start, values } = piece;
+    const target = quantized.subarray(start - from);
+    if (runs.inner === 1) {
+      let c = start % runs.channels;
+      for (let i = 0; i < values.length; i++) {
+        target[i] = quantizeValue(values[i]!, scales[c]!, zeroPoint, low, high);
+        if (++c === runs.channels) c = 0;
+      }
+      continue;
     }
+    visitRuns(piece, runs, (first, end, c) => {
+      const scale = scales[c]!;
+      for (let i = first; i < end; i++) target[i] = quantizeValue(values[i]!, scale, zeroPoint, low, high);
+    });
   }
-  return tensorFromArray(dtype, weight.dims, quantized);
+  return quantized;
 }
 
 /** Signal to noise of a weight rounded to integers, in dB: 10 · log10(Σ w² / Σ (w − scale · round(w / scale))²). */
 export function quantizationSqnr(weight: Tensor, axis: number | null, scales: ArrayLike<number>, limit: number): number {
-  const values = numbersOf(weight);
-  const { outer, channels, inner } = axis === null ? { outer: 1, channels: 1, inner: values.length } : axisLayout(weight.dims, axis);
+  const runs = channelRuns(weight, axis);
   let signal = 0;
   let noise = 0;
-  for (let o = 0, at = 0; o < outer; o++) {
-    for (let c = 0; c < channels; c++) {
+  for (const piece of weightPieces(weight)) {
+    visitRuns(piece, runs, (from, to, c) => {
       const scale = scales[c]!;
-      for (const end = at + inner; at < end; at++) {
-        const error = values[at]! - scale * quantizeValue(values[at]!, scale, 0, -limit, limit);
-        signal += values[at]! ** 2;
-        noise += error ** 2;
+      for (let i = from; i < to; i++) {
+        const value = piece.values[i]!;
+        signal += value ** 2;
+        noise += (value - scale * quantizeValue(value, scale, 0, -limit, limit)) ** 2;
       }
-    }
+    });
   }
   return noise === 0 ? Infinity : 10 * Math.log10(signal / noise);
 }

@@ -12,7 +12,10 @@ export interface Bar {
   readonly share: number;
 }
 
+/** Words of a report. */
 export type Text = string | Span;
+
+/** What stands in one place of a table. */
 export type Cell = Text | Bar;
 
 /** A column of a table; numbers stand to the right. */
@@ -43,10 +46,25 @@ export interface ReportDocument {
   readonly blocks: readonly Block[];
 }
 
-export const heading = (text: string): Block => ({ kind: 'heading', text });
-export const paragraph = (text: Text): Block => ({ kind: 'paragraph', text });
-export const facts = (list: readonly (Fact | null)[]): Block => ({ kind: 'facts', facts: list.filter((fact) => fact !== null) });
-export const span = (text: string, tone: Tone): Span => ({ text, tone });
+/** The title of a part of a report. */
+export function heading(text: string): Block {
+  return { kind: 'heading', text };
+}
+
+/** One line, or a few. */
+export function paragraph(text: Text): Block {
+  return { kind: 'paragraph', text };
+}
+
+/** Labeled lines; null for those that there is nothing to say under. */
+export function facts(list: readonly (Fact | null)[]): Block {
+  return { kind: 'facts', facts: list.filter((fact) => fact !== null) };
+}
+
+/** Text with a tone. */
+export function span(text: string, tone: Tone): Span {
+  return { text, tone };
+}
 
 /** The characters of a text, whatever its tone. */
 export function plainText(text: Text): string {

@@ -80,5 +80,5 @@ export function someOf(names: readonly string[], limit: number): string {
 
 /** Characters that would move a terminal's cursor or break a line, as escapes. Names in models are not ours. */
 export function printable(text: string): string {
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
+  return text.replace(/[\p{Cc}\u2028\u2029]/gu, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }

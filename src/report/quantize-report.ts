@@ -122,7 +122,7 @@ function groupReasons(nodes: readonly QuantizedNode[]): string {
     return those.length > 1 ? `${text} (${groupThousands(those.length)})` : text;
   });
   const others = reasons.length - shown.length;
-  return [...shown, ...(others > 0 ? [`${countOf(others, 'other reason')}`] : [])].join('; ');
+  return [...shown, ...(others > 0 ? [countOf(others, 'other reason')] : [])].join('; ');
 }
 
 function changesSection({ changes }: QuantizeResult): Block[] {

@@ -96,7 +96,7 @@ function pad(cell: Cell, width: number, { align }: Column, style: ChalkInstance)
 }
 
 function lengthOf(cell: Cell): number {
-  return isBar(cell) ? barText(cell.share).length : [...printable(plainText(cell))].length;
+  return isBar(cell) ? barText(cell.share).length : Array.from(printable(plainText(cell))).length;
 }
 
 function paintCell(cell: Cell, style: ChalkInstance): string {

@@ -15,7 +15,7 @@ test('makefileRules: a rule, and an empty one for each file after the model', ()
 
 test('makefileRules: make reads back names with spaces, #, $, % and backslashes', { skip: spawnSync('make', ['--version']).error ? 'no make here' : false }, (t) => {
   const folder = temporaryFolder(t);
-  const files = ['a b.npz', 'c#d.npz', 'e$f.npz', 'g\\h.npz', 'i%j.npz'];
+  const files = ['a b.npz', 'c#d.npz', 'e$f.npz', 'g\\h.npz', 'i%j.npz', 'k:l.npz'];
   for (const file of ['m.onnx', ...files]) writeFileSync(join(folder, file), '');
   const recipe = "o.onnx:\n\t@printf '%s\\n' $(foreach file,$^,'$(file)')\n";
   writeFileSync(join(folder, 'Makefile'), `${recipe}${makefileRules('o.onnx', 'm.onnx', files)}`);

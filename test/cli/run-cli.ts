@@ -28,7 +28,7 @@ export function startCli(args: readonly string[], { cwd, env }: CliOptions = {})
   const child = spawn(process.execPath, [BIN, ...args], { cwd, env: { ...plain, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   const result = new Promise<CliResult>((resolve, reject) => {
     const texts = { stdout: '', stderr: '' };
-    for (const name of ['stdout', 'stderr'] as const) child[name]!.setEncoding('utf8').on('data', (text: string) => (texts[name] += text));
+    for (const name of ['stdout', 'stderr'] as const) child[name].setEncoding('utf8').on('data', (text: string) => (texts[name] += text));
     child.on('error', reject).on('close', (code, signal) => resolve({ code: code ?? signal, ...texts }));
   });
   return { child, result };

@@ -1,0 +1,49 @@
+import { axisLayout } from '../tensor/slices.js';
+import { alignedBytes, type Tensor } from '../tensor/tensor.js';
+import { numbersOf } from '../tensor/values.js';
+
+/** Elements of a weight from index `start` on, in memory order. */
+export interface WeightPiece {
+  readonly start: number;
+  readonly values: Float32Array | Float64Array;
+}
+
+/** Elements that are read at once: enough to be quick, few enough that a table of gigabytes passes through. */
+const PIECE_ELEMENTS = 1 << 22;
+const FLOAT_BYTES = 4;
+
+/** The elements `from` … `to` of a weight, piece by piece; float32 weights are read no further than asked. */
+export function* weightPieces(weight: Tensor, from = 0, to = Infinity): Generator<WeightPiece> {
+  if (weight.dtype !== 'float32') {
+    yield { start: from, values: numbersOf(weight).subarray(from, to) };
+    return;
+  }
+  const end = Math.min(to, weight.storage.byteLength / FLOAT_BYTES);
+  for (let start = from; start < end; start += PIECE_ELEMENTS) {
+    const count = Math.min(PIECE_ELEMENTS, end - start);
+    const bytes = alignedBytes(weight.storage.readRange(start * FLOAT_BYTES, count * FLOAT_BYTES), FLOAT_BYTES);
+    yield { start, values: new Float32Array(bytes.buffer, bytes.byteOffset, count) };
+  }
+}
+
+/** How the channels of a weight follow each other: `inner` elements of one channel, then the next of `channels`, over and over. */
+export interface ChannelRuns {
+  readonly channels: number;
+  readonly inner: number;
+}
+
+/** The runs along an axis; a single one where it is null. */
+export function channelRuns({ dims }: Tensor, axis: number | null): ChannelRuns {
+  return axis === null ? { channels: 1, inner: Infinity } : axisLayout(dims, axis);
+}
+
+/** Calls `visit` for each run of elements of one channel in a piece: indexes within the piece, and the channel. */
+export function visitRuns({ start, values }: WeightPiece, { channels, inner }: ChannelRuns, visit: (from: number, to: number, channel: number) => void): void {
+  if (inner === Infinity) return visit(0, values.length, 0);
+  for (let at = 0; at < values.length; ) {
+    const position = start + at;
+    const to = Math.min(values.length, at + inner - (position % inner));
+    visit(at, to, Math.floor(position / inner) % channels);
+    at = to;
+  }
+}
