@@ -7,7 +7,7 @@ import type { QuantizedType } from '../src/tensor/affine.js';
 import { dtypeInfo } from '../src/tensor/dtype.js';
 import type { Context } from './context.js';
 import { addDataOptions, dataOptionsOf, type DataFlags } from './data-options.js';
-import { collectText, percentage, RepeatableOption, textList } from './options.js';
+import { collectText, finiteNumber, percentage, RepeatableOption, textList } from './options.js';
 import { perform } from './perform.js';
 import type { Place } from './places.js';
 
@@ -15,6 +15,7 @@ interface QuantizeFlags extends DataFlags {
   readonly output?: string;
   readonly mode: QuantizeMode;
   readonly effort: Effort;
+  readonly minSqnr: number;
   readonly calibration?: string;
   readonly method: 'auto' | RangeMethod;
   readonly percentile: number;
@@ -46,7 +47,8 @@ export function addQuantize(program: Command, context: Context): void {
     .argument('<model>', 'a float ONNX file')
     .option('-o, --output <file>', 'the model to write')
     .addOption(new Option('--mode <mode>', 'way into integers; auto: static where there is data or a table, otherwise dynamic').choices(QUANTIZE_MODES).default(QUANTIZE_DEFAULTS.mode))
-    .addOption(new Option('--effort <level>', 'normal: leave nodes in float where that is faster on this machine').choices(EFFORTS).default(QUANTIZE_DEFAULTS.effort))
+    .addOption(new Option('--effort <level>', 'normal: search for the fastest plan inside the error budget on this machine, with nodes left in float').choices(EFFORTS).default(QUANTIZE_DEFAULTS.effort))
+    .addOption(new Option('--min-sqnr <db>', 'error budget of the search: signal to noise that every output is to keep, in dB').argParser(finiteNumber).default(QUANTIZE_DEFAULTS.minSqnr))
     .option('--dry-run', 'print the plan, write nothing')
     .option('--no-verify', 'do not look up what the written model runs as, and do not measure it')
     .option('--depfile <file>', 'write a Makefile rule that names what the output was made from');
@@ -95,11 +97,11 @@ function addTypeOptions(command: Command): void {
 
 function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions {
   const { output, mode, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange } = flags;
-  const { effort, include, exclude, opTypes, overrides, dryRun, verify } = flags;
+  const { effort, minSqnr, include, exclude, opTypes, overrides, dryRun, verify } = flags;
   return {
     ...dataOptionsOf(flags),
     ...{ model, output, mode, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange },
-    ...{ effort, include, exclude, opTypes, overrides, dryRun, verify },
+    ...{ effort, minSqnr, include, exclude, opTypes, overrides, dryRun, verify },
     activationType: TYPES.get(flags.activationType ?? ''),
     weightType: TYPES.get(flags.weightType ?? ''),
   };

@@ -11,7 +11,7 @@ import { selectNodes, valuesToObserve } from './quantization/select.js';
 import type { RuntimeHost } from './runtime/host.js';
 import { runtimeVersion } from './runtime/machine.js';
 import { stageModel } from './runtime/staged-model.js';
-import { requireDataSpec, sha256OfFile, withHost, type DataOptions, type VerbOptions } from './verb-options.js';
+import { requireDataSpec, sha256OfFile, warn, withHost, type DataOptions, type VerbOptions } from './verb-options.js';
 import { qdqVersion } from './version.js';
 
 /** Options of `calibrate`. */
@@ -56,6 +56,9 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibrateRes
     const sha256 = await sha256OfFile(options.model);
     const prepared = await prepareModel(host, model, dirname(options.model));
     const { table, inferenceMs, peakRssBytes } = await collectTable(host, options, prepared, sha256, data, []);
+    const nonFinite = nonFiniteWarning(table.nonFinite);
+    if (nonFinite) warn(options, warnings, nonFinite);
+    host.throwIfInterrupted();
     if (options.output) await writeTable(options.output, table);
     return {
       schema: 'qdq.calibrate/1',
@@ -71,6 +74,18 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibrateRes
       warnings,
     };
   });
+}
+
+/** Says how many samples gave NaN or infinity, and where the first was seen; undefined where none did. */
+export function nonFiniteWarning(nonFinite: readonly NonFinite[]): Warning | undefined {
+  const [first] = nonFinite;
+  if (!first) return undefined;
+  const samples = new Set(nonFinite.map(({ sample }) => sample)).size;
+  return {
+    code: 'non-finite',
+    message: `${samples} ${samples === 1 ? 'sample gives' : 'samples give'} NaN or infinity, "${first.sample}" at "${first.tensor}" for one; such elements give no ranges`,
+    advice: 'Look at these samples, and leave them out if they are damaged.',
+  };
 }
 
 /** Calibrates a prepared model on the samples of `data` whose names are not excluded. */

@@ -2,6 +2,7 @@ import type { CalibrationTable } from './calibration/calibration-table.js';
 import { chooseRange, needsEveryElement, RANGE_METHODS, type RangeMethod, type RangeOptions } from './calibration/choose-range.js';
 import type { DataSpec } from './data/data-spec.js';
 import { judgeTask } from './evaluation/judge.js';
+import { QdqError } from './errors.js';
 import type { Model } from './graph/model.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import type { Range } from './quantization/plan-static.js';
@@ -41,10 +42,20 @@ export function rangeLookup(table: CalibrationTable, method: RangeMethod, option
     const fixed = overrides[value];
     if (fixed) return fixed;
     const record = table.tensors[value];
-    if (!record || record.min === null) return undefined;
+    if (!record) return undefined;
+    if (record.min === null && record.dtype === 'float32') throw noFiniteElement(value, table);
     const { min, max } = chooseRange(record, method, options);
     return [min, max];
   };
+}
+
+function noFiniteElement(value: string, table: CalibrationTable): QdqError {
+  const [seen] = table.nonFinite.filter(({ tensor }) => tensor === value);
+  return new QdqError(
+    'data-invalid',
+    `calibration saw no finite number at "${value}"${seen ? `: sample "${seen.sample}" made it NaN or infinite` : ''}`,
+    'Look at the samples named by `qdq calibrate` for NaN, and leave them out.',
+  );
 }
 
 /** Methods that a table can serve: a sampled histogram misses the tails that some methods decide by. */
@@ -71,7 +82,7 @@ export async function chooseMethod(
   job: TrialJob,
   model: Model,
   plans: readonly MethodPlan[],
-): Promise<{ plan: QuantizationPlan; sqnrDb: number; trials: MethodTrial[] }> {
+): Promise<{ method: RangeMethod; plan: QuantizationPlan; sqnrDb: number; trials: MethodTrial[] }> {
   const different = plans.filter(({ plan }, i) => plans.findIndex((other) => sameScales(plan, other.plan)) === i);
   const errors = await judgePlans(job, different.map(({ plan }) => ({ model, plan })));
   const best = errors.indexOf(Math.max(...errors));
@@ -80,7 +91,7 @@ export async function chooseMethod(
     const sqnrDb = errors[like]!;
     return { method, sqnrDb: Number.isFinite(sqnrDb) ? sqnrDb : null, chosen: method === different[best]!.method };
   });
-  return { plan: different[best]!.plan, sqnrDb: errors[best]!, trials };
+  return { ...different[best]!, sqnrDb: errors[best]!, trials };
 }
 
 function sameScales(a: QuantizationPlan, b: QuantizationPlan): boolean {

@@ -15,6 +15,9 @@ export interface PlannedModel {
   readonly plan: QuantizationPlan;
 }
 
+/** Means of the channels of values, by value name. */
+export type ChannelMeans = ReadonlyMap<string, ArrayLike<number>>;
+
 /**
  * Tries bias correction on a chosen plan: means of the float model's activations over the samples, biases moved by the mean error of their
  * rounded weights. Returns the corrected model and its plan where the error at the model's worst output shrinks, otherwise undefined.
@@ -23,16 +26,16 @@ export async function tryBiasCorrection(
   job: TrialJob,
   chosen: PlannedModel,
   sqnrDb: number,
-  planFor: (model: Model) => QuantizationPlan,
-): Promise<(PlannedModel & { readonly change: Change }) | undefined> {
+  planWithMeans: (means: ChannelMeans) => PlannedModel,
+): Promise<(PlannedModel & { readonly means: ChannelMeans; readonly change: Change }) | undefined> {
   const values = correctableInputs(chosen.model, chosen.plan);
   if (values.length === 0) return undefined;
   const staged = await stageModel(job.host, chosen.model, 'means.onnx', job.baseline.externalDataFolder);
   const means = await job.host.run(channelMeansTask, { model: staged, values, data: job.data, only: job.samples });
-  const { model, names } = correctBiases(chosen.model, chosen.plan, means);
-  const plan = planFor(model);
-  const [corrected] = await judgePlans(job, [{ model, plan }]);
+  const { names } = correctBiases(chosen.model, chosen.plan, means);
+  const planned = planWithMeans(means);
+  const [corrected] = await judgePlans(job, [planned]);
   if (corrected === undefined || !(corrected > sqnrDb + MIN_GAIN_DB)) return undefined;
   const message = `${names.length} biases were moved by the mean error of their rounded weights: ${sqnrDb.toFixed(1)} → ${corrected.toFixed(1)} dB`;
-  return { model, plan, change: { pass: 'bias-correction', names, message } };
+  return { ...planned, means, change: { pass: 'bias-correction', names, message } };
 }

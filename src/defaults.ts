@@ -16,6 +16,7 @@ export const QUANTIZE_DEFAULTS = {
   percentile: RANGE_DEFAULTS.percentile,
   target: DEFAULT_TARGET,
   effort: 'none' as Effort,
+  minSqnr: 20,
 } as const;
 
 /** Defaults of `compare` and `run`. */

@@ -9,7 +9,7 @@ import type { TargetName } from './quantization/target.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import type { RuntimeHost } from './runtime/host.js';
 import type { IntegerReport } from './runtime/integer-report.js';
-import type { SlowNode } from './search-speed.js';
+import type { SlowNode } from './search-plan.js';
 import type { Stopwatch } from './stopwatch.js';
 
 /** What every mode of `quantize` starts from. */

@@ -26,6 +26,8 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   readonly reduceRange?: boolean | undefined;
   /** `normal` leaves nodes in float where that is faster on this machine, which takes data; `none` measures nothing for the plan. */
   readonly effort?: Effort | undefined;
+  /** With effort: SQNR in dB that every output is to keep (default 20). */
+  readonly minSqnr?: number | undefined;
   /** Path of a JSON file with ranges and nodes to keep in float. */
   readonly overrides?: string | undefined;
   /** Make the plan and write nothing. */

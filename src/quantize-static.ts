@@ -1,19 +1,20 @@
 import { arch } from 'node:os';
 import { dirname } from 'node:path';
-import { collectTable } from './calibrate.js';
+import { collectTable, nonFiniteWarning } from './calibrate.js';
 import { requireTableFor } from './calibration/calibration-table.js';
 import type { RangeMethod } from './calibration/choose-range.js';
 import { readTable } from './calibration/table-file.js';
 import { checkUpgrade } from './check-upgrade.js';
 import { chooseMethod, rangeLookup, usableMethods, type MethodTrial, type TrialJob } from './choose-method.js';
-import { tryBiasCorrection } from './correct-bias.js';
+import { tryBiasCorrection, type ChannelMeans, type PlannedModel } from './correct-bias.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
-import type { Model, Node } from './graph/model.js';
+import type { Model } from './graph/model.js';
 import { partitionSamples } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
 import { prepareModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
+import { correctBiases } from './quantization/bias-correction.js';
 import { nodeFilter } from './quantization/filters.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
@@ -22,11 +23,17 @@ import { selectNodes } from './quantization/select.js';
 import { applyStaticPlan } from './quantization/static-qdq.js';
 import { targetOf } from './quantization/target.js';
 import type { QuantizeOptions } from './quantize-options.js';
-import { findSlowNodes, searchSpeed } from './search-speed.js';
+import { findSlowNodes, searchPlan } from './search-plan.js';
 import { isComputeOperator } from './runtime/kernels.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { INTEGER_LIMITS, type QuantizedType } from './tensor/affine.js';
 import { verifyPlan } from './verify-plan.js';
+
+/** Asked of the samples that decide on top of the error budget: in the median, unseen samples show about so much more error. */
+const MARGIN_DB = 6;
+
+/** Why nodes stay in float, by name. */
+type FloatReasons = ReadonlyMap<string, string>;
 
 /** Quantizes with ranges from calibration: Q/DQ around the nodes that an integer kernel takes. */
 export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> {
@@ -55,39 +62,47 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const filters = { ...options, exclude: [...(options.exclude ?? []), ...overrides.float] };
   const range = { percentile: options.percentile ?? QUANTIZE_DEFAULTS.percentile, levels: levelsOf(settings.activationType), symmetric: settings.symmetricActivations };
   const filter = nodeFilter(filters);
-  /** Selection and plans for a model, with further nodes kept in float for the reasons given. */
-  const planner = (model: Model, reasons?: ReadonlyMap<string, string>) => {
-    const keptFloat = (node: Node) => filter(node) ?? reasons?.get(node.name);
-    const selection = selectNodes(model.graph, prepared.types, { opset: model.opsets.get('') ?? 1, keptFloat });
-    const plan = (method: RangeMethod) => planStatic(model, selection, prepared.types, rangeLookup(table, method, range, overrides.ranges), { ...settings, method });
-    return { selection, plan };
+  const selectFor = (model: Model, reasons?: FloatReasons) =>
+    selectNodes(model.graph, prepared.types, { opset: model.opsets.get('') ?? 1, keptFloat: (node) => filter(node) ?? reasons?.get(node.name) });
+  const planFor = (model: Model, method: RangeMethod, reasons?: FloatReasons) =>
+    planStatic(model, selectFor(model, reasons), prepared.types, rangeLookup(table, method, range, overrides.ranges), { ...settings, method });
+  /** A plan with further nodes kept in float, and biases corrected for those that are not where means are given. */
+  const planned = (method: RangeMethod, reasons?: FloatReasons, means?: ChannelMeans): PlannedModel => {
+    const plan = planFor(prepared.model, method, reasons);
+    if (!means) return { model: prepared.model, plan };
+    const { model } = correctBiases(prepared.model, plan, means);
+    return { model, plan: planFor(model, method, reasons) };
   };
-  const planWith = planner(prepared.model).plan;
+
   const method = options.method ?? QUANTIZE_DEFAULTS.method;
   const judged = data && samples && samples.forRanges.length > 0;
   const methods = method !== 'auto' ? [method] : judged ? usableMethods(table) : (['percentile'] as const);
-  let chosen = { model: prepared.model, plan: planWith(methods[0]!) };
+  let best: RangeMethod = methods[0]!;
+  let chosen = planned(best);
   refuseNothing(chosen.plan, options.model);
+  const nonFinite = nonFiniteWarning(table.nonFinite);
+  if (nonFinite) job.warn(nonFinite);
   let trials: readonly MethodTrial[] = [];
+  let means: ChannelMeans | undefined;
   const improvements: Change[] = [];
   const trial: TrialJob | undefined = judged ? { host, baseline: stagedFile(options.model), data, samples: samples.forRanges } : undefined;
   if (method === 'auto' && trial) {
-    const best = await chooseMethod(trial, prepared.model, methods.map((name) => ({ method: name, plan: planWith(name) })));
-    trials = best.trials;
-    chosen = { model: prepared.model, plan: best.plan };
-    const corrected = await tryBiasCorrection(trial, chosen, best.sqnrDb, (model) => planner(model).plan(best.plan.method as RangeMethod));
+    const choice = await chooseMethod(trial, prepared.model, methods.map((name) => ({ method: name, plan: planFor(prepared.model, name) })));
+    ({ trials, method: best } = choice);
+    chosen = { model: prepared.model, plan: choice.plan };
+    const corrected = await tryBiasCorrection(trial, chosen, choice.sqnrDb, (found) => planned(best, undefined, found));
     if (corrected) {
       chosen = corrected;
+      ({ means } = corrected);
       improvements.push(corrected.change);
     }
   }
   if (trial && (options.effort ?? QUANTIZE_DEFAULTS.effort) !== 'none') {
-    const { model, plan } = chosen;
-    const planWithFloat = (reasons: ReadonlyMap<string, string>) => planner(model, reasons).plan(plan.method as RangeMethod);
-    const faster = await searchSpeed(trial, chosen, planner(model).selection, planWithFloat, options.threads ?? 1);
-    if (faster) {
-      chosen = faster;
-      improvements.push(faster.change);
+    const goal = { minSqnrDb: options.minSqnr ?? QUANTIZE_DEFAULTS.minSqnr, marginDb: MARGIN_DB, threads: options.threads ?? 1 };
+    const found = await searchPlan(trial, prepared.model, chosen, selectFor(prepared.model), (reasons) => planned(best, reasons, means), goal);
+    if (found) {
+      chosen = found;
+      improvements.push(found.change);
     }
   }
   clock.lap('plan');
@@ -110,13 +125,13 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     integer: verified?.integer ?? null,
     samples,
     foreignTarget,
-    findSlowNodes: trial && (() => findSlowNodes(trial, { model: chosen.model, plan }, planner(chosen.model, keptReasons(plan)).selection, options.threads ?? 1)),
+    findSlowNodes: trial && (() => findSlowNodes(trial, { model: chosen.model, plan }, selectFor(chosen.model, keptReasons(plan)), options.threads ?? 1)),
     needsExactProducts: settings.target === 'ort-x64-vnni' && !settings.reduceRange,
   };
 }
 
 /** Why the nodes of a plan stay in float, by name. */
-function keptReasons(plan: QuantizationPlan): Map<string, string> {
+function keptReasons(plan: QuantizationPlan): FloatReasons {
   return new Map(plan.nodes.flatMap(({ name, decision, reason }) => (decision === 'float' && reason ? [[name, reason] as const] : [])));
 }
 

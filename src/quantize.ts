@@ -6,7 +6,7 @@ import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { messageOf, QdqError } from './errors.js';
 import { prove } from './evaluation/prove.js';
 import type { Model } from './graph/model.js';
-import { readModel } from './onnx/read-model.js';
+import { modelSize, readModel } from './onnx/read-model.js';
 import { writeModel } from './onnx/write-model.js';
 import type { SamplePartition } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
@@ -18,7 +18,7 @@ import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.
 import type { QuantizeOptions } from './quantize-options.js';
 import { quantizeStatic } from './quantize-static.js';
 import type { IntegerReport } from './runtime/integer-report.js';
-import type { SlowNode } from './search-speed.js';
+import type { SlowNode } from './search-plan.js';
 import { isDequantize } from './runtime/kernels.js';
 import { multipliesExactly } from './runtime/machine.js';
 import { stagedFile } from './runtime/staged-model.js';
@@ -36,6 +36,8 @@ export interface QuantizeResult {
   readonly method: string;
   /** What each method gave, where several were tried. */
   readonly methods: readonly MethodTrial[];
+  /** The float model that it was made from. */
+  readonly model: { readonly path: string; readonly sizeBytes: number; readonly sha256: string };
   /** null with --dry-run. */
   readonly output: { readonly path: string; readonly sizeBytes: number; readonly sha256: string } | null;
   readonly nodes: readonly QuantizedNode[];
@@ -65,6 +67,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     refuseQuantized(model, options.model);
     const sha256 = await sha256OfFile(options.model);
     const quantized = await quantizeByMode({ host, options, model, sha256, data, clock, warn: (warning) => warn(options, warnings, warning) });
+    host.throwIfInterrupted();
     const output = options.dryRun ? null : await write(options.output!, quantized.model);
     clock.lap('write');
     let { integer } = quantized;
@@ -89,6 +92,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       target,
       method,
       methods,
+      model: { path: options.model, sizeBytes: modelSize(options.model, model), sha256 },
       output,
       nodes,
       changes,

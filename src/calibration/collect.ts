@@ -1,12 +1,11 @@
 import { dirname } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import type { DataSpec } from '../data/data-spec.js';
-import { modelInputs } from '../data/model-inputs.js';
 import { openData } from '../data/open-data.js';
-import { readModel } from '../onnx/read-model.js';
 import { defineTask, type TaskContext } from '../runtime/task.js';
 import { sortObservations, type NonFinite, type Observations, type TableSample } from './calibration-table.js';
 import { observeSamples } from './observe-samples.js';
+import { planWhole } from './run-plan.js';
 
 /** What to observe, and with which data. Plain data. */
 export interface CollectArguments {
@@ -46,9 +45,9 @@ export const collectTask = defineTask<CollectArguments, CollectResult>(import.me
 
 async function collect(args: CollectArguments, context: TaskContext): Promise<CollectResult> {
   const start = performance.now();
-  const externalDataFolder = args.externalDataFolder ?? dirname(args.modelPath);
-  const model = await readModel(args.modelPath, { directory: externalDataFolder });
-  const all = await openData(args.data, modelInputs(model.graph));
+  const source = { modelPath: args.modelPath, externalDataFolder: args.externalDataFolder ?? dirname(args.modelPath), names: args.names };
+  const { plan, inputs } = await planWhole(source);
+  const all = await openData(args.data, inputs);
   for (const warning of all.warnings) context.warn(warning);
   const excluded = new Set(args.exclude);
   const data = excluded.size > 0 ? all.filter((name) => !excluded.has(name)) : all;
@@ -61,9 +60,8 @@ async function collect(args: CollectArguments, context: TaskContext): Promise<Co
   const tensors = await observeSamples(
     {
       ...args,
-      model,
-      externalDataFolder,
-      scratchPath: args.modelPath,
+      ...source,
+      whole: plan,
       samples: data,
       total,
       exact: args.exact === undefined || args.exact === 'auto' ? total <= EXACT_SAMPLES : args.exact,

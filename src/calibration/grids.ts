@@ -1,34 +1,25 @@
-import { gridSize, type GridStep, type JoinedPart } from './sampled-tap.js';
-import type { SampledElements } from './tensor-observer.js';
+import { gridSize, type GridStep, type JoinedBlock } from './sampled-tap.js';
+import type { ReducedElements } from './tensor-observer.js';
 
-/** One value's part of a joined output. */
+/** What was handed out of one value in one sample, as views of outputs. */
 export interface ReducedValue {
   /** Dimensions of the whole value. */
   readonly dims: readonly number[];
-  readonly elements: SampledElements;
+  readonly elements: Readonly<Record<keyof ReducedElements, Float32Array[]>>;
 }
 
-/** The values in a joined output, by name, as views. */
-export function splitJoined(
-  parts: readonly JoinedPart[],
-  joined: Float32Array,
-  steps: ReadonlyMap<string, GridStep>,
-): Map<string, ReducedValue> {
-  const values = new Map<string, { dims: readonly number[]; elements: Record<keyof SampledElements, Float32Array[]> }>();
-  const channels = parts.reduce((sum, { dims }) => sum + dims[1]!, 0);
-  let channel = 0;
-  for (const { value, kind, dims } of parts) {
-    const [height, width] = gridSize(dims, steps.get(value)!);
-    const size = height * width;
-    const reduced = values.get(value) ?? { dims, elements: { grid: [], maxima: [], negatedMinima: [] } };
-    values.set(value, reduced);
-    for (let image = 0; image < dims[0]!; image++) {
-      const start = (image * channels + channel) * size;
-      reduced.elements[kind].push(joined.subarray(start, start + dims[1]! * size));
+/** Adds the parts in a joined output to the values that they belong to, by name. */
+export function splitJoined(blocks: readonly JoinedBlock[], joined: Float32Array, values: Map<string, ReducedValue>): void {
+  let at = 0;
+  for (const { images, places, parts } of blocks) {
+    for (let image = 0; image < images; image++) {
+      for (const { value, kind, dims } of parts) {
+        const reduced = values.get(value) ?? { dims, elements: { grid: [], maxima: [], negatedMinima: [] } };
+        values.set(value, reduced);
+        reduced.elements[kind].push(joined.subarray(at, (at += dims[1]! * places)));
+      }
     }
-    channel += dims[1]!;
   }
-  return values;
 }
 
 /** The grid of a whole tensor of rank 4, as the sampled tap would hand it out. */

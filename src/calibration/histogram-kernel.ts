@@ -39,9 +39,9 @@ export interface ChunkExtremes {
 
 interface Exports {
   readonly memory: { readonly buffer: ArrayBuffer };
-  count(length: number): void;
-  extremes(length: number): void;
-  compact(from: number, to: number): void;
+  readonly count: (length: number) => void;
+  readonly extremes: (length: number) => void;
+  readonly compact: (from: number, to: number) => void;
 }
 
 // Node's types describe WebAssembly only together with those of browsers.

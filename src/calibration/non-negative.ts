@@ -34,13 +34,13 @@ const KEEPS_SIGN: ReadonlyMap<string, number> = new Map([
 /** A test whether a value of the graph is, by how it is made, never negative. `false` says nothing. */
 export function nonNegativeValues(graph: Graph): (value: string) => boolean {
   const known = new Map<string, boolean>();
-  const { producer, constant } = indexOf(graph);
+  const index = indexOf(graph);
   // Nodes come in order, so each asks only about values that are decided already: no recursion through deep graphs.
   for (const node of graph.nodes) {
     const result = isNonNegative(node);
     for (const output of node.outputs) known.set(output, result);
   }
-  return (value) => producer(value) !== undefined && known.get(value) === true;
+  return (value) => index.producer(value) !== undefined && known.get(value) === true;
 
   function isNonNegative(node: Node): boolean {
     if (node.domain !== '') return false;
@@ -52,13 +52,13 @@ export function nonNegativeValues(graph: Graph): (value: string) => boolean {
 
   function clipMinimum(node: Node): number {
     const input = node.inputs[1];
-    const tensor = input ? constant(input) : undefined;
+    const tensor = input ? index.constant(input) : undefined;
     if (input) return tensor ? (numbersOf(tensor)[0] ?? -Infinity) : -Infinity;
     return floatAttribute(node, 'min', -Infinity);
   }
 
   function constantIsNonNegative(value: string): boolean {
-    const tensor = constant(value);
+    const tensor = index.constant(value);
     return tensor?.dtype === 'float32' && numbersOf(tensor).every((element) => element >= 0);
   }
 }

@@ -3,13 +3,16 @@ import { performance } from 'node:perf_hooks';
 import type { Sample } from '../data/sample.js';
 import { QdqError } from '../errors.js';
 import { mergeTensors, type Observations } from './calibration-table.js';
-import { planReduced, planWhole, type PlanOptions } from './run-plan.js';
+import { planReduced, type PlanOptions } from './run-plan.js';
 import { LocalRun, type RunSamples, type SampleListener } from './run-samples.js';
+import type { RunPlan } from './sample-runner.js';
 import { SharedRun } from './shared-run.js';
 import { WorkerPool } from './worker-pool.js';
 
 /** What to run, on what, and how. */
 export interface ObserveOptions extends PlanOptions {
+  /** The plan that counts every element. */
+  readonly whole: Omit<RunPlan, 'threads'>;
   readonly samples: AsyncIterable<Sample>;
   /** Number of samples. */
   readonly total: number;
@@ -41,7 +44,7 @@ export async function observeSamples(options: ObserveOptions, listener: SampleLi
   const first = await iterator.next();
   if (first.done) throw new QdqError('data-empty', 'no sample is left to calibrate with', 'Give more samples.');
 
-  let plan = await planWhole(options, Math.max(1, Math.floor(threads / sessions)));
+  let plan: RunPlan = { ...options.whole, threads: Math.max(1, Math.floor(threads / sessions)) };
   let local = new LocalRun(plan, exact ? listener : () => undefined);
   const openMs = await timed(() => local.open());
   const sampleMs = await timed(() => local.add(first.value));

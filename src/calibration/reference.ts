@@ -33,7 +33,7 @@ export function referenceOf(distribution: Distribution, finest: number): Referen
     low[i] = distribution.low[from]!;
     high[i] = distribution.high[to - 1]!;
     // Not zero where all elements are one value.
-    const size = Math.max(high[i]! - low[i]!, Number.MIN_VALUE);
+    const size = Math.max(high[i] - low[i], Number.MIN_VALUE);
     count[i + 1] = count[i]! + sum;
     information[i + 1] = information[i]! + sum * Math.log(sum / size);
     width[i + 1] = width[i]! + size;

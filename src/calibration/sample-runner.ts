@@ -3,7 +3,7 @@ import { QdqError } from '../errors.js';
 import { Session } from '../runtime/session.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { NonFinite } from './calibration-table.js';
-import { splitJoined, takeGrid } from './grids.js';
+import { splitJoined, takeGrid, type ReducedValue } from './grids.js';
 import type { Scan } from './scan.js';
 import type { SampledTap } from './sampled-tap.js';
 import { floatsOf, TensorObserver } from './tensor-observer.js';
@@ -86,13 +86,16 @@ export class SampleRunner {
     if (sampled?.inputDims !== dimsText(inputs)) return undefined;
     const session = await this.#sampledSession();
     try {
-      return await session.runAndVisit(inputs, (name, tensor) => {
-        const parts = sampled.joined.get(name);
-        if (!parts) return report(name, this.#observe(name, tensor));
-        for (const [value, { dims, elements }] of splitJoined(parts, floatsOf(tensor), sampled.steps)) {
-          report(value, this.#observer(value, { dtype: 'float32', dims }).addSampled(dims, elements));
-        }
+      const reduced = new Map<string, ReducedValue>();
+      const inferenceMs = await session.runAndVisit(inputs, (name, tensor) => {
+        const blocks = sampled.joined.get(name);
+        if (blocks) splitJoined(blocks, floatsOf(tensor), reduced);
+        else report(name, this.#observe(name, tensor));
       });
+      for (const [value, { dims, elements }] of reduced) {
+        report(value, this.#observer(value, { dtype: 'float32', dims }).addReduced(dims, elements));
+      }
+      return inferenceMs;
     } catch (error) {
       // Dimensions that follow from the data can differ although those of the inputs do not.
       if (error instanceof QdqError && error.code === 'runtime-rejected') return undefined;
@@ -117,7 +120,7 @@ export class SampleRunner {
     if (!step || tensor.dims.length !== 4) return this.#observe(name, tensor);
     const values = floatsOf(tensor);
     const grid = takeGrid(values, tensor.dims, step);
-    return this.#observer(name, tensor).addSampled(tensor.dims, { grid: [grid], maxima: [values], negatedMinima: [] });
+    return this.#observer(name, tensor).addReduced(tensor.dims, { grid: [grid], maxima: [values], negatedMinima: [] });
   }
 
   #observe(name: string, tensor: Tensor): Scan {

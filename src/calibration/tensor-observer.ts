@@ -6,9 +6,10 @@ import { mergeObserved, NOTHING_OBSERVED, observe } from './observers.js';
 import { combineScans, EMPTY_SCAN, type Scan } from './scan.js';
 import { mergeDims, NO_BINS, type TensorRecord } from './tensor-record.js';
 
-/** The elements of one tensor in one sample, reduced: those on a grid, and the extremes of windows that cover all. */
-export interface SampledElements {
+/** The elements of one tensor in one sample, reduced: those on a grid, and the extremes of parts that cover all. */
+export interface ReducedElements {
   readonly grid: readonly Float32Array[];
+  /** None where the grid is every element. */
   readonly maxima: readonly Float32Array[];
   /** Greatest elements of the negated tensor; none where no element can be negative. */
   readonly negatedMinima: readonly Float32Array[];
@@ -31,8 +32,8 @@ export class TensorObserver {
     return this.#take(tensor.dims, false, scan);
   }
 
-  /** Takes elements of a tensor of these dimensions, of which the runtime kept only some. Returns what a scan of them found. */
-  addSampled(dims: readonly number[], elements: SampledElements): Scan {
+  /** Takes what was kept of a tensor of these dimensions. Returns what a scan of it found. */
+  addReduced(dims: readonly number[], elements: ReducedElements): Scan {
     const histogram = (this.#histogram ?? raise()).add.bind(this.#histogram);
     const grid = scanAll(elements.grid, histogram);
     const top = scanAll(elements.maxima, scanExtremes);
@@ -40,11 +41,11 @@ export class TensorObserver {
     const scan: Scan = {
       min: Math.min(grid.min, top.min, 0 - bottom.max),
       max: Math.max(grid.max, top.max),
-      // An element on the grid may be the extreme of its window too, so that adding both up would count it twice.
+      // An element on the grid may be an extreme too, so that adding both up would count it twice.
       nan: Math.max(grid.nan, top.nan, bottom.nan),
       inf: Math.max(grid.inf, top.inf + bottom.inf),
     };
-    return this.#take(dims, true, scan);
+    return this.#take(dims, elements.maxima.length > 0, scan);
   }
 
   /** What was seen so far. */

@@ -49,7 +49,7 @@ export class WorkerPool implements RunSamples {
     this.#waiting.set(worker, this.#waiting.get(worker)! + 1);
     const message: SampleMessage = { index: this.#samples.length, name: sample.name, tensors };
     this.#samples.push({ name: sample.name, sha256: sample.digest });
-    worker.postMessage(message, tensors.map(({ bytes }) => bytes.buffer as ArrayBuffer));
+    worker.postMessage(message, tensors.map(({ bytes }) => bytes.buffer));
     return true;
   }
 

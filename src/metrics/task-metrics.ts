@@ -69,7 +69,9 @@ export function metricDrop(
   candidate: number | null,
 ): number | null {
   if (baseline === null || candidate === null) return null;
-  return metric.higherIsBetter ? baseline - candidate : candidate - baseline;
+  const drop = metric.higherIsBetter ? baseline - candidate : candidate - baseline;
+  // 0.915 − 0.905 is not 0.01 in binary; a limit of 0.01 should hold it.
+  return Math.round(drop * 1e12) / 1e12;
 }
 
 function topMetric(metric: string, k: number): TaskMetric {

@@ -32,6 +32,7 @@ export function correctBiases(model: Model, plan: QuantizationPlan, means: Reado
     const mean = means.get(node.inputs[0]!);
     if (!mean) continue;
     const shift = outputShift(node, weight, constant, plan.scales[constant.scales]!, mean);
+    if (!shift.every(Number.isFinite)) continue;
     const bias = node.inputs[2] ? numbersOf(index.constant(node.inputs[2])!) : new Float32Array(shift.length);
     if (bias.length !== shift.length) continue;
     const corrected = tensorFromArray('float32', [shift.length], Float32Array.from(shift, (value, c) => bias[c]! + value));

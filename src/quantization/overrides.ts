@@ -28,7 +28,8 @@ export async function readOverrides(path: string): Promise<Overrides> {
   } catch (cause) {
     throw new QdqError('usage', `${path} is not JSON: ${messageOf(cause)}`, FORM, { cause });
   }
-  const { ranges = {}, float = [], ...others } = isObject(content) ? content : { content };
+  if (!isObject(content)) throw new QdqError('usage', `${path} holds no object`, FORM);
+  const { ranges = {}, float = [], ...others } = content;
   const [unknown] = Object.keys(others);
   if (unknown !== undefined) throw new QdqError('usage', `${path}: unknown field "${unknown}"`, FORM);
   if (!isObject(ranges) || !Object.values(ranges).every(isRange)) throw new QdqError('usage', `${path}: "ranges" must map value names to [min, max]`, FORM);

@@ -187,19 +187,24 @@ function activationAfter(index: GraphIndex, node: Node): AbsorbedActivation | un
 
 /** Drops candidates that are no compute nodes and do not lie between integer neighbors, until all that are left do. */
 function keepConnected(index: GraphIndex, candidates: Map<Node, Candidate>, floatReasons: Map<Node, string>): void {
+  const producers = new Set([...candidates.values()].flatMap((candidate) => candidate.ends));
+  const readers = integerReaders(candidates);
+  let order = [...candidates.values()];
   for (let dropped = true; dropped; ) {
     dropped = false;
-    const producers = new Set([...candidates.values()].flatMap((candidate) => candidate.ends));
-    const readers = integerReaders(candidates);
-    for (const candidate of [...candidates.values()]) {
+    for (const candidate of order) {
       if (candidate.rule.kind === 'compute') continue;
       const fed = isFed(index, candidate, producers, readers);
       const read = candidate.ends.some((end) => index.uses(end).some((use) => readers.get(use.node)?.has(use.input)));
       if (fed && read) continue;
       candidates.delete(candidate.node);
+      readers.delete(candidate.node);
+      candidate.ends.forEach((end) => producers.delete(end));
       floatReasons.set(candidate.node, fed ? 'nothing that runs on integers reads it' : 'not all that feeds it runs on integers');
       dropped = true;
     }
+    // Turned around each time: what loses its feeders falls down the graph, what loses its readers up, a whole chain in one round.
+    order = order.filter(({ node }) => candidates.has(node)).reverse();
   }
 }
 

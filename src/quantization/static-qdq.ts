@@ -198,7 +198,8 @@ function inputChannels(node: Node, weight: Tensor): { readonly axis: number; rea
   }
 }
 
-function storeConstant(tensor: Tensor, { dtype, axis, zeroPoint, limit }: PlannedConstant, scales: readonly number[]): Tensor {
+/** The integers of a constant as a plan wants them stored. */
+export function storeConstant(tensor: Tensor, { dtype, axis, zeroPoint, limit }: PlannedConstant, scales: readonly number[]): Tensor {
   if (dtype === 'int32') return quantizeBias(tensor, axis, scales);
   if (limit === undefined) return quantizeTensor(tensor, { dtype, scale: scales[0]!, zeroPoint });
   return quantizeWeight(tensor, axis, scales, dtype, limit);

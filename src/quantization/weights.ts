@@ -1,6 +1,7 @@
 import { INTEGER_LIMITS, integerArray, quantizeValue, usableScale, type QuantizedType } from '../tensor/affine.js';
 import { elementCount, tensorFromArray, type Tensor } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
+import { columnMaxima, MIN_KERNEL_RUN, roundColumns, roundRun, runMaximum } from './weight-loops.js';
 import { channelRuns, visitRuns, weightPieces, type WeightPiece } from './weight-pieces.js';
 
 /** Largest magnitude of a quantized weight: ±127 of 8 bits, ±64 where u8 × s8 pairs would saturate. */
@@ -13,7 +14,7 @@ export function weightLimit(dtype: QuantizedType, reduceRange: boolean): number 
 /** Zero point of a quantized weight: the middle, so that weights are symmetric. */
 export function weightZeroPoint(dtype: QuantizedType): number {
   const [qmin, qmax] = INTEGER_LIMITS[dtype];
-  return Math.ceil((qmin + qmax) / 2);
+  return (qmin + qmax + 1) / 2;
 }
 
 /**
@@ -35,32 +36,18 @@ export function channelMaxima(weight: Tensor, axis: number | null): Float64Array
   const runs = channelRuns(weight, axis);
   const maxima = new Float64Array(runs.channels);
   for (const piece of weightPieces(weight)) {
-    if (runs.inner === 1) columnMaxima(piece, maxima);
-    else visitRuns(piece, runs, (from, to, c) => (maxima[c] = largestOf(piece.values, from, to, maxima[c]!)));
+    const { start, values } = piece;
+    if (runs.inner === 1 && values instanceof Float32Array) columnMaxima(values, start % runs.channels, maxima);
+    else visitRuns(piece, runs, (from, to, c) => (maxima[c] = largestOf(values, from, to, maxima[c]!)));
   }
   return maxima;
 }
 
 function largestOf(values: WeightPiece['values'], from: number, to: number, before: number): number {
+  if (values instanceof Float32Array && to - from >= MIN_KERNEL_RUN) return runMaximum(values.subarray(from, to), before);
   let largest = before;
-  for (let i = from; i < to; i++) {
-    const magnitude = Math.abs(values[i]!);
-    // Written so that a NaN stays.
-    if (!(magnitude <= largest) && largest === largest) largest = magnitude;
-  }
+  for (let i = from; i < to; i++) largest = Math.max(largest, Math.abs(values[i]!));
   return largest;
-}
-
-/** The same for channels that are columns, where a run is one element. */
-function columnMaxima({ start, values }: WeightPiece, maxima: Float64Array): void {
-  const channels = maxima.length;
-  let c = start % channels;
-  for (let i = 0; i < values.length; i++) {
-    const magnitude = Math.abs(values[i]!);
-    const largest = maxima[c]!;
-    if (!(magnitude <= largest) && largest === largest) maxima[c] = magnitude;
-    if (++c === channels) c = 0;
-  }
 }
 
 /** How a weight is rounded. */
@@ -82,20 +69,23 @@ export function quantizeElements(weight: Tensor, { axis, scales, dtype, limit }:
   const zeroPoint = weightZeroPoint(dtype);
   const [low, high] = [zeroPoint - limit, zeroPoint + limit];
   const quantized = integerArray(dtype, to - from);
+  const bytes = new Uint8Array(quantized.buffer);
+  const unsigned = dtype === 'uint8';
+  const isByte = unsigned || dtype === 'int8';
+  const scales32 = Float32Array.from(scales);
   for (const piece of weightPieces(weight, from, to)) {
     const { start, values } = piece;
-    const target = quantized.subarray(start - from);
-    if (runs.inner === 1) {
-      let c = start % runs.channels;
-      for (let i = 0; i < values.length; i++) {
-        target[i] = quantizeValue(values[i]!, scales[c]!, zeroPoint, low, high);
-        if (++c === runs.channels) c = 0;
-      }
+    const at = start - from;
+    if (runs.inner === 1 && isByte && values instanceof Float32Array) {
+      roundColumns(values, start % runs.channels, scales32, bytes.subarray(at), limit, unsigned);
       continue;
     }
     visitRuns(piece, runs, (first, end, c) => {
-      const scale = scales[c]!;
-      for (let i = first; i < end; i++) target[i] = quantizeValue(values[i]!, scale, zeroPoint, low, high);
+      if (isByte && values instanceof Float32Array && end - first >= MIN_KERNEL_RUN) {
+        roundRun(values.subarray(first, end), scales32[c]!, bytes.subarray(at + first), limit, unsigned);
+        return;
+      }
+      for (let i = first; i < end; i++) quantized[at + i] = quantizeValue(values[i]!, scales[c]!, zeroPoint, low, high);
     });
   }
   return quantized;

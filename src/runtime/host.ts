@@ -1,8 +1,10 @@
 import { fork, type ChildProcess } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { QdqError, type ErrorCode } from '../errors.js';
 import type { ProgressListener, Warning } from '../progress.js';
@@ -22,7 +24,12 @@ interface Pending {
 }
 
 const CHILD = fileURLToPath(new URL('./child.js', import.meta.url));
-const STDERR_TAIL = 2_000;
+/** Characters of stderr that are kept: a crash writes a long trace after the words that matter. */
+const STDERR_TAIL = 16_000;
+/** How long the last words of a dead process are waited for; something else may hold its stderr open. */
+const LAST_WORDS_MS = 200;
+/** Lines of stderr that say nothing: numbered or "at" lines of traces, headings, carets, node's own version. */
+const TRACE_LINE = /^\s*(?:\d+: |at |-{3,}|\^+\s*$|Node\.js v|$)/;
 
 /**
  * The child process in which everything that touches onnxruntime happens, with a temporary folder of its own. The event
@@ -33,7 +40,6 @@ export class RuntimeHost {
   readonly #pending = new Map<number, Pending>();
   #child: ChildProcess | undefined;
   #folder: string | undefined;
-  #stderrTail = '';
   #nextId = 0;
 
   constructor(options: HostOptions = {}) {
@@ -57,9 +63,15 @@ export class RuntimeHost {
     });
   }
 
-  /** A path in the host's temporary folder, which is removed when the host closes. */
+  /** Throws `interrupted` where the work was stopped; to be called before a result is written. */
+  throwIfInterrupted(): void {
+    if (this.#options.signal?.aborted) throw interrupted();
+  }
+
+  /** A path in the host's temporary folder, which is removed when the host closes. Throws `interrupted` where the work was stopped. */
   async temporaryPath(name: string): Promise<string> {
-    this.#folder ??= await mkdtemp(join(tmpdir(), 'qdq-'));
+    this.throwIfInterrupted();
+    this.#folder ??= mkdtempSync(join(tmpdir(), 'qdq-'));
     return join(this.#folder, name);
   }
 
@@ -80,27 +92,27 @@ export class RuntimeHost {
 
   #start(): ChildProcess {
     // stdout carries the command's result and nothing else, so what user code in the child prints goes to stderr.
-    // From 1.29 on, onnxruntime sends telemetry, and leaves a file in the temporary folder for each process, unless it is told not to.
-    const env = { ORT_DISABLE_TELEMETRY: '1', ...process.env };
-    const child = fork(CHILD, [], { serialization: 'advanced', stdio: ['ignore', 2, 'pipe', 'ipc'], execArgv: [], env });
+    const child = fork(CHILD, [], { serialization: 'advanced', stdio: ['ignore', 2, 'pipe', 'ipc'], execArgv: [] });
+    let words = '';
     child.stderr?.on('data', (chunk: Buffer) => {
-      this.#stderrTail = (this.#stderrTail + chunk.toString()).slice(-STDERR_TAIL);
+      words = (words + chunk.toString()).slice(-STDERR_TAIL);
       process.stderr.write(chunk);
     });
     child.on('message', (message: TaskMessage) => this.#receive(message));
     child.on('error', (error) => this.#rejectAll(new QdqError('runtime-crashed', `the runtime's process did not start: ${error.message}`)));
-    child.on('exit', (exitCode, signal) => {
+    child.on('exit', async (exitCode, signal) => {
       if (this.#child === child) this.#child = undefined;
-      if (this.#pending.size === 0) return;
+      const waiting = this.#takePending();
+      if (waiting.length === 0) return;
       const how = signal ? `was ended by ${signal}` : `ended with code ${exitCode}`;
-      const said = this.#stderrTail.trim().split('\n').at(-1);
-      this.#rejectAll(
-        new QdqError(
-          'runtime-crashed',
-          `onnxruntime's process ${how} while it ran the model${said ? ` (${said})` : ''}`,
-          'The model may need more memory than there is, or hits a defect of onnxruntime; try it with `qdq run MODEL --data random:1`.',
-        ),
+      if (child.stderr && !child.stderr.readableEnded) await Promise.race([once(child.stderr, 'end'), sleep(LAST_WORDS_MS)]);
+      const said = words.split('\n').findLast((line) => !TRACE_LINE.test(line))?.trim();
+      const error = new QdqError(
+        'runtime-crashed',
+        `onnxruntime's process ${how} while it ran the model${said ? ` (${said})` : ''}`,
+        'The model may need more memory than there is, or hits a defect of onnxruntime; try it with `qdq run MODEL --data random:1`.',
       );
+      for (const { reject } of waiting) reject(error);
     });
     return child;
   }
@@ -115,8 +127,13 @@ export class RuntimeHost {
   }
 
   #rejectAll(error: QdqError): void {
-    for (const { reject } of this.#pending.values()) reject(error);
+    for (const { reject } of this.#takePending()) reject(error);
+  }
+
+  #takePending(): Pending[] {
+    const waiting = [...this.#pending.values()];
     this.#pending.clear();
+    return waiting;
   }
 }
 

@@ -33,6 +33,8 @@ export interface SessionValue {
 }
 
 // onnxruntime-node is CommonJS whose ES entry would load its lazy parts at once.
+// Its telemetry leaves files in the temporary folder of every process; whoever wants it sets the variable.
+process.env['ORT_DISABLE_TELEMETRY'] ??= '1';
 const load = () => createRequire(import.meta.url)('onnxruntime-node') as typeof import('onnxruntime-node');
 let runtime: typeof import('onnxruntime-node') | undefined;
 
@@ -46,11 +48,15 @@ export class Session {
   readonly inputs: readonly SessionValue[];
   readonly outputs: readonly SessionValue[];
   readonly #session: InferenceSession;
+  /** Outputs to ask for where the model has others too: the binding refuses a run that gives a sequence or a map. */
+  readonly #tensorOutputs: readonly string[] | undefined;
 
   private constructor(session: InferenceSession) {
     this.#session = session;
     this.inputs = session.inputMetadata.map(sessionValue);
     this.outputs = session.outputMetadata.map(sessionValue);
+    const tensors = this.outputs.filter(({ dtype }) => dtype !== 'unknown').map(({ name }) => name);
+    this.#tensorOutputs = tensors.length < this.outputs.length ? tensors : undefined;
   }
 
   /** Loads a model from a file or from bytes. Throws `runtime-rejected` with the runtime's own words. */
@@ -94,8 +100,8 @@ export class Session {
   }
 
   /**
-   * Runs once and hands over each output tensor, whose memory is given back after `visit`. Returns the time in the runtime, in
-   * milliseconds.
+   * Runs once and hands over each output tensor, letting go of it after `visit` so that its memory can be given back while others
+   * are still looked at. Returns the time in the runtime, in milliseconds.
    */
   async runAndVisit(feeds: ReadonlyMap<string, Tensor>, visit: (name: string, tensor: Tensor) => void): Promise<number> {
     const start = performance.now();
@@ -110,7 +116,7 @@ export class Session {
   }
 
   /** `run` without conversions, for loops that are timed or that dispose of outputs themselves. */
-  async runRaw(feeds: Record<string, OrtTensor>, fetch?: readonly string[]): Promise<Record<string, OrtTensor>> {
+  async runRaw(feeds: Record<string, OrtTensor>, fetch = this.#tensorOutputs): Promise<Record<string, OrtTensor>> {
     try {
       return (fetch ? await this.#session.run(feeds, [...fetch]) : await this.#session.run(feeds)) as Record<string, OrtTensor>;
     } catch (error) {
@@ -158,9 +164,16 @@ function sessionValue(metadata: InferenceSession.ValueMetadata): SessionValue {
     : { name: metadata.name, dtype: 'unknown', shape: [] };
 }
 
-/** Shortens the runtime's message to its last, telling part. */
+/** File, line and function in the runtime's source, and status codes, which it puts before what it has to say. */
+const SOURCE_PLACE = /\/\S+\.(?:cc|h):\d+ [^()]*\([^()]*\) (?:const )?|\w+\.(?:cc|h):\d+ \w+ |\[ONNXRuntimeError\] : \d+ : \w+ : /g;
+
+/** Shortens the runtime's message to its last, telling part, in one line. */
 function rejection(error: unknown): QdqError {
-  const text = messageOf(error).replace(/^.*?(?=Load model|Fatal|Failed|Non-zero|Invalid|Got|Unexpected|Missing|This is)/s, '').trim();
+  const text = messageOf(error)
+    .replace(/^.*?(?=Load model|Fatal|Failed|Non-zero|Invalid|Got|Unexpected|Missing|This is)/s, '')
+    .replace(SOURCE_PLACE, '')
+    .replace(/\s+/g, ' ')
+    .trim();
   const hint = /not a registered function\/op|is not a registered|No Op registered|NOT_IMPLEMENTED|Could not find an implementation/i.test(messageOf(error))
     ? 'This runtime has no kernel for the operator named; quantization that runs the model cannot go on with it.'
     : 'onnxruntime refused the model or its input; the words above are its own.';

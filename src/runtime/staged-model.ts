@@ -20,7 +20,13 @@ export function stagedFile(path: string): StagedModel {
 /** Writes a model, without the side files it refers to, into the host's temporary folder. */
 export async function stageModel(host: RuntimeHost, model: Model, name: string, externalDataFolder: string): Promise<StagedModel> {
   const path = await host.temporaryPath(name);
-  await writeFile(path, encodeModel(model));
+  try {
+    await writeFile(path, encodeModel(model));
+  } catch (error) {
+    // An abort removes the folder.
+    host.throwIfInterrupted();
+    throw error;
+  }
   return { path, externalDataFolder };
 }
 

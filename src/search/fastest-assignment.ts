@@ -56,3 +56,39 @@ export function nodesBetterInFloat(graph: Graph, selection: Selection, times: Ti
   const integers = cut.sourceSide();
   return new Set([...vertices].flatMap(([node, vertex]) => (integers.has(vertex) ? [] : [node])));
 }
+
+/** Steps in which the price of noise is found; each halves an interval of the exponent. */
+const PRICE_STEPS = 40;
+const PRICE_EXPONENTS: readonly [number, number] = [-12, 12];
+
+/**
+ * The nodes to leave in float so that the noises of the others, which add up as powers, stay within a budget, at the least time: noise gets a
+ * price that is added to the time on integers, and the lowest price that keeps the budget is found by bisection. `noise` is relative to the
+ * signal, by node name.
+ */
+export function nodesWithinNoise(
+  graph: Graph,
+  selection: Selection,
+  times: TimeTable,
+  noise: ReadonlyMap<string, number>,
+  budget: number,
+  bias = 1,
+): Set<Node> {
+  const noiseOf = (node: Node) => noise.get(node.name) ?? 0;
+  const assign = (price: number) =>
+    nodesBetterInFloat(graph, selection, { ...times, integer: (selected) => times.integer(selected) + price * noiseOf(selected.node) }, bias);
+  const fits = (inFloat: ReadonlySet<Node>) => {
+    let sum = 0;
+    for (const { node } of selection.nodes.values()) if (!inFloat.has(node)) sum += noiseOf(node);
+    return sum <= budget;
+  };
+  const free = assign(0);
+  if (fits(free)) return free;
+  let [low, high] = PRICE_EXPONENTS;
+  for (let step = 0; step < PRICE_STEPS; step++) {
+    const middle = (low + high) / 2;
+    if (fits(assign(10 ** middle))) high = middle;
+    else low = middle;
+  }
+  return assign(10 ** high);
+}

@@ -4,6 +4,7 @@ import { nonNegativeValues } from '../../src/calibration/non-negative.js';
 import { gridStep, sampledTap } from '../../src/calibration/sampled-tap.js';
 import { tapValues } from '../../src/calibration/tap.js';
 import { createNode } from '../../src/graph/graph-editor.js';
+import { indexOf } from '../../src/graph/graph-index.js';
 import { float32Tensor } from '../../src/tensor/tensor.js';
 import { convModel, floatInfo, modelOf } from './models.js';
 
@@ -24,18 +25,40 @@ test('a sampled tap reduces large float activations and leaves the others', () =
   const tap = sampledTap(
     convModel(),
     new Map([
-      ['c1', { dtype: 'float32', dims: [2, 16, 30, 44] }],
-      ['r1', { dtype: 'float32', dims: [2, 16, 30, 44] }],
-      ['c2', { dtype: 'float32', dims: [1, 16, 14, 14] }],
       ['s', { dtype: 'int64', dims: [1, 16, 300, 300] }],
       ['f', { dtype: 'float32', dims: [1000, 1000] }],
+      ['c2', { dtype: 'float32', dims: [2, 5, 8, 8] }],
+      ['r1', { dtype: 'float32', dims: [2, 16, 30, 44] }],
+      ['c1', { dtype: 'float32', dims: [2, 16, 30, 44] }],
     ]),
   )!;
-  assert.deepEqual(tap.whole, ['c2', 's', 'f']);
   assert.deepEqual(Object.fromEntries(tap.steps), { c1: [4, 6], r1: [4, 6] });
-  assert.deepEqual([...tap.joined.values()].map((parts) => parts.map(({ value, kind }) => `${value} ${kind}`)), [
-    ['c1 grid', 'c1 maxima', 'c1 negatedMinima', 'r1 grid', 'r1 maxima'],
-  ]);
+  assert.deepEqual(
+    [...tap.joined.values()].map((blocks) => blocks.map(({ images, places, parts }) => [images, places, parts.map(({ value, kind }) => `${value} ${kind}`)])),
+    [
+      [[2, 64, ['c1 grid', 'r1 grid', 'c2 grid']]],
+      [[2, 1, ['c1 maxima', 'c1 negatedMinima', 'c1 maxima', 'r1 maxima', 'r1 maxima']]],
+    ],
+  );
+  assert.deepEqual(tap.model.graph.outputs.map(({ name }) => name), ['f', 's', ...tap.joined.keys()]);
+});
+
+test('a sampled tap has one last node, so that the runtime reduces each activation as soon as it is there', () => {
+  const tap = sampledTap(
+    convModel(),
+    new Map([
+      ['y', { dtype: 'float32', dims: [1, 4] }],
+      ['r1', { dtype: 'float32', dims: [1, 16, 64, 64] }],
+      ['c2', { dtype: 'float32', dims: [1, 16, 32, 32] }],
+    ]),
+  )!;
+  const { graph } = tap.model;
+  const index = indexOf(graph);
+  const last = graph.nodes.filter(({ outputs }) => index.uses(outputs[0]!).length === 0);
+  assert.equal(last.length, 1);
+  // Of its inputs, the extremes were added last.
+  const producers = last[0]!.inputs.map((input) => graph.nodes.findIndex(({ outputs }) => outputs.includes(input)));
+  assert.equal(Math.max(...producers), producers[0]);
 });
 
 test('nothing is sampled where nothing is large', () => {
@@ -48,6 +71,7 @@ test('grids have at least seven elements along an edge', () => {
   assert.deepEqual(gridStep([1, 512, 13, 34]), [1, 4]);
   assert.equal(gridStep([1, 512, 7, 7]), undefined);
   assert.equal(gridStep([1, 8, 14, 14]), undefined);
+  assert.deepEqual(gridStep([1, 64, 14, 14]), [2, 2]);
   assert.equal(gridStep([1000, 1000]), undefined);
 });
 

@@ -55,7 +55,7 @@ const CASES: readonly [what: string, args: readonly string[], error: RegExp][] =
   ['a wrong input name', ['run', 'tiny.onnx', '--data', 'name.npz'], /^error: name\.npz: no array for input "image"; expected "image", received "picture"$/],
   ['a wrong shape', ['run', 'tiny.onnx', '--data', 'shape.npz'], /^error: shape\.npz: input "image" expects float32\[N,3,8,8\], received float32\[1,3,7,8\]$/],
   ['a wrong type', ['run', 'tiny.onnx', '--data', 'type.npz'], /^error: type\.npz: input "image" expects float32\[N,3,8,8\], received int32\[1,3,8,8\]$/],
-  ['samples of NaN only', ['quantize', 'tiny.onnx', '--data', 'nan.npz', '-o', 'o.onnx'], /^error: /],
+  ['samples of NaN only', ['quantize', 'tiny.onnx', '--data', 'nan.npz', '-o', 'o.onnx'], /^error: calibration saw no finite number at "image": sample "nan\.npz" made it NaN or infinite$/],
   ['a table that is none', ['quantize', 'tiny.onnx', '--calibration', 'broken.json', '-o', 'o.onnx'], /^error: broken\.json/],
   ['a missing table', ['quantize', 'tiny.onnx', '--calibration', 'none.json', '-o', 'o.onnx'], /^error: none\.json/],
   ['a folder that is not there', quantizeTo('none/o.onnx'), /^error: Cannot write none\/o\.onnx: the folder none does not exist\.$/],

@@ -36,3 +36,10 @@ export async function runModel(model: Uint8Array, feeds: ReadonlyMap<string, Ten
   await session.release();
   return new Map([...outputs].map(([name, tensor]) => [name, Float64Array.from(numbersOf(tensor))]));
 }
+
+/** 10 · log10(Σ expected² / Σ (expected − received)²); infinite where nothing differs. */
+export function sqnrDb(expected: Float64Array, received: Float64Array): number {
+  const signal = expected.reduce((sum, value) => sum + value ** 2, 0);
+  const noise = expected.reduce((sum, value, i) => sum + (value - received[i]!) ** 2, 0);
+  return noise === 0 ? Infinity : 10 * Math.log10(signal / noise);
+}

@@ -18,5 +18,5 @@ export interface PlanCase {
   /** Text of the fused graph. */
   readonly fused: string;
   /** Least SQNR of any output in dB, 25 unless told otherwise. */
-  readonly sqnrDb?: number;
+  readonly leastSqnrDb?: number;
 }

@@ -821,7 +821,7 @@ export const PRODUCT_CASES: readonly PlanCase[] = [
       norm2_root Sqrt: float, Sqrt has no integer kernel in onnxruntime
       norm2_div Div: float, Div has no integer kernel in onnxruntime
       norm2_scaled Mul: float, not all that feeds it runs on integers
-      norm2 Add: float, nothing that runs on integers reads it
+      norm2 Add: float, not all that feeds it runs on integers
       --
       x: uint8 scale 0.01569 zero 64
       q: uint8 scale 0.01569 zero 64
@@ -880,7 +880,7 @@ export const PRODUCT_CASES: readonly PlanCase[] = [
       norm2_root Sqrt: float, Sqrt has no integer kernel in onnxruntime
       norm2_div Div: float, Div has no integer kernel in onnxruntime
       norm2_scaled Mul: float, not all that feeds it runs on integers
-      norm2 Add: float, nothing that runs on integers reads it
+      norm2 Add: float, not all that feeds it runs on integers
       --
       x: uint8 scale 0.01569 zero 64
       q: uint8 scale 0.01569 zero 64

@@ -1,0 +1,56 @@
+import { openData } from '../data/open-data.js';
+import type { DataSpec } from '../data/data-spec.js';
+import { modelInputs } from '../data/model-inputs.js';
+import { emptyErrorSums, addErrors } from '../metrics/error-sums.js';
+import { openStaged, readStaged, type StagedModel } from '../runtime/staged-model.js';
+import { defineTask, type TaskContext } from '../runtime/task.js';
+import { isFloat } from '../tensor/dtype.js';
+import { tensorFromArray, type Tensor } from '../tensor/tensor.js';
+import { numbersOf } from '../tensor/values.js';
+
+/** What to switch on and measure. Plain data. */
+export interface NodeNoiseArguments {
+  /** The float model, whose inputs the samples fit. */
+  readonly model: StagedModel;
+  /** The same with a bool scalar input for each switch. */
+  readonly switchable: StagedModel;
+  readonly switches: readonly string[];
+  /** Switches that are turned on together, one run each. */
+  readonly groups: readonly (readonly string[])[];
+  readonly data: DataSpec;
+  readonly only: readonly string[];
+  readonly threads: number;
+}
+
+/**
+ * The noise that each group of switches alone puts on the outputs, as power relative to the signal, Σ (y − y₀)² / Σ y₀², at the output where it
+ * is largest. Outputs that are no floats, or zero, do not count.
+ */
+export const nodeNoiseTask = defineTask(import.meta.url, 'nodeNoiseTask', async (args: NodeNoiseArguments, context: TaskContext): Promise<number[]> => {
+  const { graph } = await readStaged(args.model);
+  const data = await openData(args.data, modelInputs(graph));
+  const only = new Set(args.only);
+  const session = await openStaged(args.switchable, { threads: args.threads, simulateQdq: true });
+  const sums = args.groups.map(() => new Map<string, ReturnType<typeof emptyErrorSums>>());
+  const [off, on] = [0, 1].map((value) => tensorFromArray('bool', [], Uint8Array.of(value))) as [Tensor, Tensor];
+  let done = 0;
+  for await (const sample of data.filter((name) => only.has(name))) {
+    const feeds = new Map([...sample.inputs, ...args.switches.map((name) => [name, off] as const)]);
+    const reference = await session.run(feeds);
+    for (const [i, group] of args.groups.entries()) {
+      const outputs = await session.run(new Map([...feeds, ...group.map((name) => [name, on] as const)]));
+      for (const [name, expected] of reference) {
+        if (!isFloat(expected.dtype)) continue;
+        const sum = sums[i]!.get(name) ?? emptyErrorSums();
+        addErrors(sum, numbersOf(expected), numbersOf(outputs.get(name)!));
+        sums[i]!.set(name, sum);
+      }
+      context.progress({ stage: 'measuring the noise of nodes', done: ++done, total: only.size * args.groups.length, unit: 'runs' });
+    }
+  }
+  await session.release();
+  return sums.map((outputs) => {
+    const relative = [...outputs.values()].flatMap((sum) => (sum.signal > 0 ? [sum.noise / sum.signal] : []));
+    return relative.length > 0 ? Math.max(...relative) : 0;
+  });
+});
