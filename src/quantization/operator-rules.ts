@@ -31,7 +31,7 @@ export interface OperatorRule {
  */
 export const OPERATOR_RULES: readonly OperatorRule[] = [
   { opType: 'Conv', kind: 'compute', activations: [0], kernel: 'QLinearConv' },
-  { opType: 'MatMul', kind: 'compute', activations: [0, 1], kernel: 'QLinearMatMul, MatMulIntegerToFloat' },
+  { opType: 'MatMul', kind: 'compute', activations: [0, 1], kernel: 'QLinearMatMul, MatMulIntegerToFloat, QGemm' },
   { opType: 'Gemm', kind: 'compute', activations: [0], kernel: 'QGemm' },
   { opType: 'Add', kind: 'join', activations: [0, 1], kernel: 'QLinearAdd' },
   { opType: 'Mul', kind: 'join', activations: [0, 1], kernel: 'QLinearMul' },

@@ -13,7 +13,7 @@ export interface TerminalOptions {
 const MAX_ROWS = 20;
 const GAP = '  ';
 const INDENT = '  ';
-const BAR_WIDTH = 20;
+const BAR_WIDTH = 10;
 
 /** The least width for which wrapping the last column helps. */
 const MIN_WRAP_WIDTH = 20;

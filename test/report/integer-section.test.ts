@@ -64,15 +64,13 @@ test('integerSection: figures of a run, dangling nodes, weights that are none', 
     `T
 
 Integers of b.onnx
-  1 of 1 compute node runs on integers (QLinearConv 1)
-  Q/DQ        2 dangling Q/DQ nodes: they convert for no integer kernel and cost time
-  weights     0 B in the file, 0 B of them as integers; 0 B of integers in the runtime's memory
-  arithmetic  100 % of the multiply–accumulates on integers
-  time        42.0 % of the nodes' time in integer kernels
-  runtime     onnxruntime-node 1.30.0, cpu (Test CPU, avx512_vnni)
+  1 of 1 compute node, 100 % of the multiply–accumulates and 42.0 % of the time run on integers (QLinearConv 1)
+  Q/DQ     2 dangling Q/DQ nodes: they convert for no integer kernel and cost time
+  weights  0 B in the file, 0 B of them as integers; 0 B of integers in the runtime's memory
+  runtime  onnxruntime-node 1.30.0, cpu (Test CPU, avx512_vnni)
 
-  node  operator  runs as  kernel       weights       MACs     time
-  a     Conv      integer  QLinearConv  none     1,048,576  12.3 µs
+  node  operator  runs as  kernel       weights       MACs  share of MACs        time  share of time
+  a     Conv      integer  QLinearConv  none     1,048,576  ██████████ 100 %  12.3 µs  ██████████ 100 %
 `,
   );
 });

@@ -106,8 +106,8 @@ test('describeInspect: sizes, types and operators', () => {
     '',
     'Constants',
     '  type     tensors     size  share',
-    '  float32        3  9.00 kB  ██████████████████░░ 90.0 %',
-    '  int64          1  1.00 kB  ██░░░░░░░░░░░░░░░░░░ 10.0 %',
+    '  float32        3  9.00 kB  █████████░ 90.0 %',
+    '  int64          1  1.00 kB  █░░░░░░░░░ 10.0 %',
     '',
   ]);
 });

@@ -52,7 +52,7 @@ test('renderTerminal: the last column is wrapped to the width of the terminal', 
 });
 
 test('renderTerminal: bars', () => {
-  assert.deepEqual(render([{ kind: 'table', columns: [{ title: 'share' }], rows: [[{ share: 0.25 }]] }]), ['Title', '  share', '  █████░░░░░░░░░░░░░░░ 25.0 %', '']);
+  assert.deepEqual(render([{ kind: 'table', columns: [{ title: 'share' }], rows: [[{ share: 0.25 }]] }]), ['Title', '  share', '  ███░░░░░░░ 25.0 %', '']);
 });
 
 test('renderTerminal: color only where asked for', () => {

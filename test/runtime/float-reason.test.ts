@@ -67,11 +67,6 @@ const ROWS: readonly Row[] = [
     build: (g) => void g.output(g.pair(conv(g, g.pair(image(g)), weight(g), g.quantizedBias('b', [16], 1 / 999, true)))),
     reason: 'onnxruntime did not fuse its QuantizeLinear and DequantizeLinear nodes: their types, scales or axes do not fit an integer kernel',
   },
-  {
-    name: 'scales along an axis that no kernel takes',
-    build: (g) => void g.output(g.pair(conv(g, g.pair(image(g)), g.quantizedWeight('w', [16, 16, 3, 3], { axis: 1 })))),
-    reason: 'onnxruntime did not fuse its QuantizeLinear and DequantizeLinear nodes: their types, scales or axes do not fit an integer kernel',
-  },
 ];
 
 describe('floatReason', () => {

@@ -7,7 +7,7 @@ import { isDequantize, isQuantize } from '../../src/runtime/kernels.js';
 import { fuse } from '../helpers/fuse.js';
 import { GraphBuilder } from '../helpers/graph-builder.js';
 import { expressionText } from '../helpers/expression-text.js';
-import { randomFeeds, runModel } from '../helpers/run-model.js';
+import { randomFeeds, runModel, sqnrDb } from '../helpers/run-model.js';
 import { KERNEL_PATTERNS, type KernelPattern } from './kernel-patterns.js';
 
 /** The two ways of writing Q/DQ: the ONNX domain from operator set 13 on, com.microsoft before. */
@@ -81,4 +81,17 @@ describe('the kernel column of the operator table names what the runtime runs', 
       assert.deepEqual(rule.kernel.split(', ').sort(), [...ran].sort());
     });
   }
+});
+
+test('scales along an axis that the kernel does not take make it compute something else', async () => {
+  const g = new GraphBuilder(13);
+  const [integers, , zeros] = g.integerWeight('w', [16, 16, 3, 3], { axis: 1 });
+  const scales = g.floats('scales', Array.from({ length: 16 }, (_, c) => (c + 1) / 500));
+  const w = g.op('w', 'DequantizeLinear', [integers, scales, zeros], { attributes: { axis: 1 } });
+  g.output(g.pair(g.op('y', 'Conv', [g.pair(g.input('x', [1, 16, 8, 8])), w]), { scale: 0.2 }));
+  const bytes = encodeModel(g.model());
+  const feeds = await randomFeeds(bytes);
+  const [name] = g.model().graph.outputs.map((output) => output.name);
+  const simulated = (await runModel(bytes, feeds, { simulateQdq: true })).get(name!)!;
+  assert.ok(sqnrDb(simulated, (await runModel(bytes, feeds)).get(name!)!) < 10);
 });
