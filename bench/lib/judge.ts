@@ -16,6 +16,8 @@ export interface Judgement {
   readonly integer: number;
   /** Compute nodes that multiply floats, by operator. */
   readonly float: Readonly<Record<string, number>>;
+  /** Those among them that read a constant matrix; null where that was not counted. */
+  readonly floatWeighted: number | null;
   /** Q and DQ nodes left after fusion. */
   readonly qdq: number;
   /** dB of each output; null where it is not finite. */
@@ -39,11 +41,15 @@ interface JudgedLine extends Omit<Judgement, 'fp32Ms' | 'candidateMs' | 'speedup
 }
 
 /** Judges candidates: by peers/judge.py where there is a peer, otherwise by qdq's own `compare`. */
-export async function judge(peer: Peer | undefined, fp32: string, candidates: readonly string[], data: JudgingData): Promise<(Judgement | Failure)[]> {
+export async function judge(peer: Peer | undefined, fp32: string, candidates: readonly string[], data: JudgingData, seconds = 3): Promise<(Judgement | Failure)[]> {
   if (candidates.length === 0) return [];
-  if (!peer) return Promise.all(candidates.map((candidate) => judgeOurselves(fp32, candidate, data)));
+  if (!peer) {
+    const judged = [];
+    for (const candidate of candidates) judged.push(await judgeOurselves(fp32, candidate, data));
+    return judged;
+  }
   const split = data.split ? ['--split', data.split] : [];
-  const lines = await askPeer<JudgedLine | Failure>(peer, 'judge.py', [fp32, data.folder, ...candidates, ...split]);
+  const lines = await askPeer<JudgedLine | Failure>(peer, 'judge.py', [fp32, data.folder, ...candidates, ...split, '--seconds', String(seconds)]);
   return lines.map((line) => {
     if ('fail' in line) return line;
     const { times, ...rest } = line;
@@ -61,6 +67,7 @@ async function judgeOurselves(fp32: string, candidate: string, data: JudgingData
       compute: integer.computeNodes,
       integer: integer.integerNodes,
       float,
+      floatWeighted: null,
       qdq: integer.danglingQdqNodes,
       sqnr: outputs.map(({ sqnrDb }) => sqnrDb),
       exactSqnr: null,

@@ -7,9 +7,11 @@ Each line has:
   compute     compute nodes of the float model as the runtime fused it
   integer     compute nodes of the candidate that multiply integers, in the graph as the runtime fused it
   float       those that multiply floats, by operator
+  floatWeighted  how many of those read a constant matrix
   qdq         QuantizeLinear and DequantizeLinear nodes left in that graph
   sqnr        10 log10(sum x^2 / sum (x - y)^2) in float64 over all samples, by output; null where it is not finite
-  exactSqnr   the same with Q/DQ run as float, which is what a processor gives that adds products exactly; null without Q/DQ
+  exactSqnr   the same with Q/DQ run as float, which is what a processor gives that adds products exactly; null where
+              integer kernels remain (dynamic models)
   agreement   share of positions along the last axis of the first output with the same argmax; null below rank 2
   times       [fp32, candidate] in milliseconds, run by run, taken in turns
   sizeRatio   file sizes, side files included
@@ -62,13 +64,21 @@ def count_operators(graph, into):
                 count_operators(body, into)
 
 
-def open_and_count(path):
-    """A session, and the operators of the graph that it runs."""
+def open_and_count(path, simulate=False):
+    """A session, the operators of the graph that it runs, and how many of them multiply a constant matrix as floats."""
     with tempfile.TemporaryDirectory() as folder:
         dump = os.path.join(folder, 'fused.onnx')
-        session, operators = open_session(path, dump), collections.Counter()
-        count_operators(onnx.load(dump, load_external_data=False).graph, operators)
-    return session, operators
+        session, operators = open_session(path, dump, simulate), collections.Counter()
+        fused = onnx.load(dump, load_external_data=False).graph
+        count_operators(fused, operators)
+    return session, operators, count_float_weighted(fused)
+
+
+def count_float_weighted(graph):
+    """Float compute nodes of the main graph whose second input is constant, as it is or through DequantizeLinear."""
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == 'DequantizeLinear' and node.input[0] in constants}
+    return sum(node.op_type in FLOAT and len(node.input) > 1 and node.input[1] in constants for node in graph.node)
 
 
 def size_of(path):
@@ -132,13 +142,13 @@ def take_turns(first, second, samples, seconds):
 
 
 def judge(fp32, candidate, samples, seconds):
-    original, before = open_and_count(fp32)
-    quantized, after = open_and_count(candidate)
+    original, before, _ = open_and_count(fp32)
+    quantized, after, float_weighted = open_and_count(candidate)
     expected = [original.run(None, sample) for sample in samples]
     received = [quantized.run(None, sample) for sample in samples]
     exact = None
-    if any(node.op_type == 'DequantizeLinear' for node in onnx.load(candidate, load_external_data=False).graph.node):
-        simulated = open_session(candidate, simulate=True)
+    simulated, simulated_operators, _ = open_and_count(candidate, simulate=True)
+    if not any(simulated_operators[kind] for kind in INTEGER):
         exact = decibels(expected, [simulated.run(None, sample) for sample in samples])
     return {
         'candidate': candidate,
@@ -146,6 +156,7 @@ def judge(fp32, candidate, samples, seconds):
         'compute': sum(before[kind] for kind in FLOAT),
         'integer': sum(after[kind] for kind in (*INTEGER, 'MatMulNBits')),
         'float': {kind: after[kind] for kind in (*FLOAT, 'MatMulNBits (float)') if after[kind]},
+        'floatWeighted': float_weighted,
         'qdq': after['QuantizeLinear'] + after['DequantizeLinear'],
         'sqnr': decibels(expected, received),
         'exactSqnr': exact,

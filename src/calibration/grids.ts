@@ -1,25 +1,23 @@
-import { gridSize, type GridStep, type JoinedBlock } from './sampled-tap.js';
-import type { ReducedElements } from './tensor-observer.js';
+/** Steps along height and width between the elements of a grid. */
+export type GridStep = readonly [height: number, width: number];
 
-/** What was handed out of one value in one sample, as views of outputs. */
-export interface ReducedValue {
-  /** Dimensions of the whole value. */
-  readonly dims: readonly number[];
-  readonly elements: Readonly<Record<keyof ReducedElements, Float32Array[]>>;
+/** Elements along each edge of a grid, and in one image of it, at least, where the tensor has as many. Twice as many take a tenth longer. */
+const GRID_EDGE = 7;
+const GRID_ELEMENTS = 8_192;
+
+/** The steps of the grid of a tensor; undefined where the tensor is too small for one or of another rank. */
+export function gridStep(dims: readonly number[]): GridStep | undefined {
+  const [, channels = 0, height = 0, width = 0] = dims;
+  if (dims.length !== 4) return undefined;
+  const widest = Math.sqrt((channels * height * width) / GRID_ELEMENTS);
+  const stepOf = (edge: number) => Math.max(1, Math.floor(Math.min(widest, edge / GRID_EDGE)));
+  const step: GridStep = [stepOf(height), stepOf(width)];
+  return step[0] * step[1] > 1 ? step : undefined;
 }
 
-/** Adds the parts in a joined output to the values that they belong to, by name. */
-export function splitJoined(blocks: readonly JoinedBlock[], joined: Float32Array, values: Map<string, ReducedValue>): void {
-  let at = 0;
-  for (const { images, places, parts } of blocks) {
-    for (let image = 0; image < images; image++) {
-      for (const { value, kind, dims } of parts) {
-        const reduced = values.get(value) ?? { dims, elements: { grid: [], maxima: [], negatedMinima: [] } };
-        values.set(value, reduced);
-        reduced.elements[kind].push(joined.subarray(at, (at += dims[1]! * places)));
-      }
-    }
-  }
+/** Height and width of the grid. */
+export function gridSize(dims: readonly number[], [height, width]: GridStep): [height: number, width: number] {
+  return [Math.ceil(dims[2]! / height), Math.ceil(dims[3]! / width)];
 }
 
 /** The grid of a whole tensor of rank 4, as the sampled tap would hand it out. */

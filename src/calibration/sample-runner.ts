@@ -3,7 +3,8 @@ import { QdqError } from '../errors.js';
 import { Session } from '../runtime/session.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { NonFinite } from './calibration-table.js';
-import { splitJoined, takeGrid, type ReducedValue } from './grids.js';
+import { scanExtremes } from './bit-histogram.js';
+import { splitJoined, type ReducedValue } from './joined-outputs.js';
 import type { Scan } from './scan.js';
 import type { SampledTap } from './sampled-tap.js';
 import { floatsOf, TensorObserver } from './tensor-observer.js';
@@ -80,27 +81,36 @@ export class SampleRunner {
     return (this.#sampled ??= openSource(this.#plan.sampled!.source, this.#plan.threads));
   }
 
-  /** Undefined where the sample cannot be run with large values reduced. */
+  /** Undefined where the sample must be run with whole values. */
   async #runSampled(inputs: InputTensors, report: (tensor: string, scan: Scan) => void): Promise<number | undefined> {
     const { sampled } = this.#plan;
     if (sampled?.inputDims !== dimsText(inputs)) return undefined;
-    const session = await this.#sampledSession();
+    const reduced = new Map<string, ReducedValue>();
+    const others = new Map<string, Tensor>();
+    let isFinite = true;
+    let inferenceMs: number;
     try {
-      const reduced = new Map<string, ReducedValue>();
-      const inferenceMs = await session.runAndVisit(inputs, (name, tensor) => {
+      const session = await this.#sampledSession();
+      inferenceMs = await session.runAndVisit(inputs, (name, tensor) => {
         const blocks = sampled.joined.get(name);
-        if (blocks) splitJoined(blocks, floatsOf(tensor), reduced);
-        else report(name, this.#observe(name, tensor));
+        if (!blocks) return others.set(name, tensor);
+        const values = floatsOf(tensor);
+        const { nan, inf } = scanExtremes(values);
+        isFinite &&= nan + inf === 0;
+        splitJoined(blocks, values, reduced);
       });
-      for (const [value, { dims, elements }] of reduced) {
-        report(value, this.#observer(value, { dtype: 'float32', dims }).addReduced(dims, elements));
-      }
-      return inferenceMs;
     } catch (error) {
       // Dimensions that follow from the data can differ although those of the inputs do not.
       if (error instanceof QdqError && error.code === 'runtime-rejected') return undefined;
       throw error;
     }
+    // Extremes of a channel with NaN or infinite elements tell nothing of the finite ones.
+    if (!isFinite) return undefined;
+    for (const [name, tensor] of others) report(name, this.#observe(name, tensor));
+    for (const [value, { dims, elements }] of reduced) {
+      report(value, this.#observer(value, { dtype: 'float32', dims }).addReduced(dims, elements));
+    }
+    return inferenceMs;
   }
 
   async #runWhole(sample: string, inputs: InputTensors, report: (tensor: string, scan: Scan) => void): Promise<number> {
@@ -117,10 +127,7 @@ export class SampleRunner {
   /** Takes a whole value; where other samples are reduced, the same grid of it, so that every sample weighs the same. */
   #observeWhole(name: string, tensor: Tensor): Scan {
     const step = this.#plan.sampled?.steps.get(name);
-    if (!step || tensor.dims.length !== 4) return this.#observe(name, tensor);
-    const values = floatsOf(tensor);
-    const grid = takeGrid(values, tensor.dims, step);
-    return this.#observer(name, tensor).addReduced(tensor.dims, { grid: [grid], maxima: [values], negatedMinima: [] });
+    return step && tensor.dims.length === 4 ? this.#observer(name, tensor).addGrid(tensor, step) : this.#observe(name, tensor);
   }
 
   #observe(name: string, tensor: Tensor): Scan {

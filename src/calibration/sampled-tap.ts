@@ -3,12 +3,10 @@ import type { Attribute, Model, Node } from '../graph/model.js';
 import { Names } from '../graph/names.js';
 import type { DType } from '../tensor/dtype.js';
 import { elementCount, int64Tensor, tensorFromArray, type Tensor } from '../tensor/tensor.js';
+import { gridSize, gridStep, type GridStep } from './grids.js';
+import type { JoinedBlock, JoinedPart } from './joined-outputs.js';
 import { nonNegativeValues } from './non-negative.js';
 import { withOutputs } from './tap.js';
-import type { ReducedElements } from './tensor-observer.js';
-
-/** Steps along height and width between the elements of a grid. */
-export type GridStep = readonly [height: number, width: number];
 
 /** A model that reduces large activations to grids and extremes before it hands them out. */
 export interface SampledTap {
@@ -19,36 +17,15 @@ export interface SampledTap {
   readonly steps: ReadonlyMap<string, GridStep>;
 }
 
-/** Parts of values that are joined along their channels: elements come by image, then channel, then place. */
-export interface JoinedBlock {
-  readonly images: number;
-  /** Elements of one channel. */
-  readonly places: number;
-  readonly parts: readonly JoinedPart[];
-}
-
-/** A run of channels in a block. */
-export interface JoinedPart {
-  readonly value: string;
-  readonly kind: keyof ReducedElements;
-  /** Dimensions of the whole value. */
-  readonly dims: readonly number[];
-}
-
 /** A value as a run of the model showed it. */
 export interface SeenValue {
   readonly dtype: DType;
   readonly dims: readonly number[];
 }
 
-/** Elements along each edge of a grid, at least, where the tensor has as many. */
-const GRID_EDGE = 7;
-/** Smaller tensors are handed out whole. */
-const LARGE = 8_192;
-
 /**
- * The tap that hands out, of each large float32 activation of rank 4, a grid of about 7 × 7 elements a channel and the extremes of
- * each channel, and other values whole. Made for values of the dimensions seen; undefined where none is large. How it is done is
+ * The tap that hands out, of each large float32 activation of rank 4, a spatial grid of its elements and the extremes of each channel,
+ * and other values whole. Made for values of the dimensions seen; undefined where none is large. How it is done is
  * what measured fastest: MaxPool with kernel 1 is a strided copy that needs no change of layout, minima come from the negated
  * tensor, what has one size is joined, and the nodes stand so that the runtime reduces each activation as soon as it is there.
  */
@@ -173,19 +150,6 @@ function join(groups: Map<string, Group>, input: string, part: JoinedPart, size:
   groups.set(key, group);
   group.inputs.push(input);
   group.parts.push(part);
-}
-
-/** The steps of the grid of a tensor; undefined where the tensor is too small or of another rank. */
-export function gridStep(dims: readonly number[]): GridStep | undefined {
-  const [, , height = 0, width = 0] = dims;
-  if (dims.length !== 4 || elementCount(dims) < LARGE) return undefined;
-  const step: GridStep = [Math.max(1, Math.floor(height / GRID_EDGE)), Math.max(1, Math.floor(width / GRID_EDGE))];
-  return step[0] * step[1] < 4 ? undefined : step;
-}
-
-/** Height and width of the grid. */
-export function gridSize(dims: readonly number[], [height, width]: GridStep): [height: number, width: number] {
-  return [Math.ceil(dims[2]! / height), Math.ceil(dims[3]! / width)];
 }
 
 function ints(value: readonly number[]): Attribute {

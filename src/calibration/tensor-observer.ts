@@ -2,18 +2,11 @@ import { isFloat } from '../tensor/dtype.js';
 import { elementCount, type Tensor } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
 import { BitHistogram, scanExtremes } from './bit-histogram.js';
+import { takeGrid, type GridStep } from './grids.js';
+import type { ReducedElements } from './joined-outputs.js';
 import { mergeObserved, NOTHING_OBSERVED, observe } from './observers.js';
 import { combineScans, EMPTY_SCAN, type Scan } from './scan.js';
 import { mergeDims, NO_BINS, type TensorRecord } from './tensor-record.js';
-
-/** The elements of one tensor in one sample, reduced: those on a grid, and the extremes of parts that cover all. */
-export interface ReducedElements {
-  readonly grid: readonly Float32Array[];
-  /** None where the grid is every element. */
-  readonly maxima: readonly Float32Array[];
-  /** Greatest elements of the negated tensor; none where no element can be negative. */
-  readonly negatedMinima: readonly Float32Array[];
-}
 
 /** Watches one value of the graph over samples and turns what it saw into a record. */
 export class TensorObserver {
@@ -33,24 +26,30 @@ export class TensorObserver {
   }
 
   /** Takes what was kept of a tensor of these dimensions. Returns what a scan of it found. */
-  addReduced(dims: readonly number[], elements: ReducedElements): Scan {
-    const histogram = (this.#histogram ?? raise()).add.bind(this.#histogram);
-    const grid = scanAll(elements.grid, histogram);
-    const top = scanAll(elements.maxima, scanExtremes);
-    const bottom = scanAll(elements.negatedMinima, scanExtremes);
-    const scan: Scan = {
-      min: Math.min(grid.min, top.min, 0 - bottom.max),
-      max: Math.max(grid.max, top.max),
-      // An element on the grid may be an extreme too, so that adding both up would count it twice.
-      nan: Math.max(grid.nan, top.nan, bottom.nan),
-      inf: Math.max(grid.inf, top.inf + bottom.inf),
-    };
-    return this.#take(dims, elements.maxima.length > 0, scan);
+  addReduced(dims: readonly number[], { grid, maxima, negatedMinima }: ReducedElements): Scan {
+    const histogram = this.#floatHistogram();
+    const counted = scanAll(grid, (values) => histogram.add(values));
+    const top = scanAll(maxima, scanExtremes);
+    const bottom = scanAll(negatedMinima, scanExtremes);
+    const scan = { ...counted, min: Math.min(counted.min, 0 - bottom.max), max: Math.max(counted.max, top.max) };
+    return this.#take(dims, maxima.length > 0, scan);
+  }
+
+  /** Takes the grid and the extremes of a whole tensor of rank 4. Returns what a scan of all elements found. */
+  addGrid(tensor: Tensor, step: GridStep): Scan {
+    const values = floatsOf(tensor);
+    this.#floatHistogram().add(takeGrid(values, tensor.dims, step));
+    return this.#take(tensor.dims, true, scanExtremes(values));
   }
 
   /** What was seen so far. */
   record(): TensorRecord {
     return { ...this.#record, bins: this.#histogram?.bins() ?? NO_BINS };
+  }
+
+  #floatHistogram(): BitHistogram {
+    if (!this.#histogram) throw new TypeError(`elements of ${this.#record.dtype} are not counted`);
+    return this.#histogram;
   }
 
   #take(dims: readonly number[], sampled: boolean, scan: Scan): Scan {
@@ -75,8 +74,4 @@ export function floatsOf(tensor: Tensor): Float32Array {
 
 function scanAll(parts: readonly Float32Array[], scan: (values: Float32Array) => Scan): Scan {
   return parts.reduce((sum, part) => combineScans(sum, scan(part)), EMPTY_SCAN);
-}
-
-function raise(): never {
-  throw new TypeError('only float tensors are sampled');
 }

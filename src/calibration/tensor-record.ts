@@ -20,7 +20,10 @@ export interface TensorRecord extends Observed {
   readonly samples: number;
   /** Elements that those samples had in all, those that are not finite or that sampling left out included. */
   readonly count: number;
-  /** Whether `bins` holds a spatial grid of the elements instead of all. Extremes are exact; `nan` and `inf` then are lower bounds. */
+  /**
+   * Whether `bins` holds a spatial grid of the elements instead of all. Extremes are exact all the same (the least element of a value
+   * that cannot be negative is that of the grid); NaN that spread to no element of a grid are missed.
+   */
   readonly sampled: boolean;
   /** Finite elements by their leading bits. */
   readonly bins: Bins;

@@ -16,20 +16,20 @@ export function runMaximum(values: Float32Array, before: number): number {
 }
 
 /** Raises the maxima of columns to the magnitudes of values, of which the first one is in column `first`. */
-export function columnMaxima(values: Float32Array, first: number, maxima: Float32Array | Float64Array): void {
+export function columnMaxima(values: Float32Array, first: number, maxima: Float64Array): void {
   const kernel = roundingKernel();
+  // Whole rows all go through one pattern, whose first elements every chunk raises; parts of a row only come before them.
+  let patternLength = 0;
   for (const { from, to, column, whole } of columnChunks(values.length, first, maxima.length)) {
+    const count = to - from;
     kernel.values.set(values.subarray(from, to));
-    kernel.pattern.fill(0, 0, to - from + LANES);
-    kernel.maxima(to - from, { from: 0, per: 'each' });
-    if (whole) foldColumns(kernel.pattern, to - from, maxima);
-    else for (let i = 0; i < to - from; i++) maxima[column + i] = Math.max(maxima[column + i]!, kernel.pattern[i]!);
+    if (!whole || patternLength === 0) kernel.pattern.fill(0);
+    kernel.maxima(count, { from: 0, per: 'each' });
+    if (whole) patternLength = Math.max(patternLength, count);
+    else for (let i = 0; i < count; i++) maxima[column + i] = Math.max(maxima[column + i]!, kernel.pattern[i]!);
   }
-}
-
-function foldColumns(pattern: Float32Array, count: number, maxima: Float32Array | Float64Array): void {
-  for (let i = 0, c = 0; i < count; i++) {
-    maxima[c] = Math.max(maxima[c]!, pattern[i]!);
+  for (let i = 0, c = 0; i < patternLength; i++) {
+    maxima[c] = Math.max(maxima[c]!, kernel.pattern[i]!);
     if (++c === maxima.length) c = 0;
   }
 }

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { QdqError, type ErrorCode } from '../errors.js';
@@ -100,19 +101,20 @@ export class RuntimeHost {
     });
     child.on('message', (message: TaskMessage) => this.#receive(message));
     child.on('error', (error) => this.#rejectAll(new QdqError('runtime-crashed', `the runtime's process did not start: ${error.message}`)));
-    child.on('exit', async (exitCode, signal) => {
+    child.on('exit', (exitCode, signal) => {
       if (this.#child === child) this.#child = undefined;
       const waiting = this.#takePending();
       if (waiting.length === 0) return;
       const how = signal ? `was ended by ${signal}` : `ended with code ${exitCode}`;
-      if (child.stderr && !child.stderr.readableEnded) await Promise.race([once(child.stderr, 'end'), sleep(LAST_WORDS_MS)]);
-      const said = words.split('\n').findLast((line) => !TRACE_LINE.test(line))?.trim();
-      const error = new QdqError(
-        'runtime-crashed',
-        `onnxruntime's process ${how} while it ran the model${said ? ` (${said})` : ''}`,
-        'The model may need more memory than there is, or hits a defect of onnxruntime; try it with `qdq run MODEL --data random:1`.',
-      );
-      for (const { reject } of waiting) reject(error);
+      void streamEnd(child.stderr).then(() => {
+        const said = words.split('\n').findLast((line) => !TRACE_LINE.test(line))?.trim();
+        const error = new QdqError(
+          'runtime-crashed',
+          `onnxruntime's process ${how} while it ran the model${said ? ` (${said})` : ''}`,
+          'The model may need more memory than there is, or hits a defect of onnxruntime; try it with `qdq run MODEL --data random:1`.',
+        );
+        for (const { reject } of waiting) reject(error);
+      });
     });
     return child;
   }
@@ -135,6 +137,11 @@ export class RuntimeHost {
     this.#pending.clear();
     return waiting;
   }
+}
+
+/** Waits for what a dead process has said last. */
+async function streamEnd(stream: Readable | null): Promise<void> {
+  if (stream && !stream.readableEnded) await Promise.race([once(stream, 'end'), sleep(LAST_WORDS_MS)]);
 }
 
 function interrupted(): QdqError {

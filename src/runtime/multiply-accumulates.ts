@@ -20,13 +20,21 @@ export function multiplyAccumulates(node: Node, graph: Graph, kernel: ProfiledNo
     const positions = transposed ? positionsOf(input, weight.dims[0]!) : positionsOf(output, weight.dims[0]!);
     return positions * elementCount(weight.dims);
   }
-  if (/MatMul|Gemm/.test(node.opType)) return elementCount(output) * (input.at(-1) ?? 1);
+  if (/MatMul|Gemm/.test(node.opType)) return elementCount(output) * productDepth(input, output);
   if (/LSTM|GRU|RNN/.test(node.opType)) {
     const [sequence = 1, batch = 1] = input;
     const weights = node.inputs.slice(1, 3).map((name) => graph.initializers.get(name));
     return weights.every((tensor) => tensor) ? sequence * batch * weights.reduce((sum, tensor) => sum + elementCount(tensor!.dims), 0) : null;
   }
   return null;
+}
+
+/** K of a product of [M, K], or of [K, M] that the kernel turns around, that gives [M, N]; vectors have their length. */
+function productDepth(input: readonly number[], output: readonly number[]): number {
+  const [rows, columns] = input.slice(-2);
+  if (rows === undefined || columns === undefined || output.length < input.length) return input.at(-1) ?? 1;
+  const outputRows = output.at(-2)!;
+  return outputRows === 0 ? 0 : (rows * columns) / outputRows;
 }
 
 /** Batch times spatial positions, whether channels come second, last, or second and padded to the kernel's block. */

@@ -109,8 +109,9 @@ export class Session {
     const durationMs = performance.now() - start;
     for (const [name, value] of Object.entries(outputs)) {
       const tensor = fromOrt(value);
-      if (tensor) visit(name, tensor);
-      value.dispose?.();
+      if (!tensor) continue;
+      visit(name, tensor);
+      value.dispose();
     }
     return durationMs;
   }

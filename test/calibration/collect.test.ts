@@ -51,8 +51,8 @@ test('collect observes what the runtime computes, whole', async (t) => {
   assert.equal(sampled, false);
   assert.deepEqual(nonFinite, []);
   const { bins, ...c1 } = tensors['c1']!;
-  assert.equal(bins.count.reduce((a, b) => a + b), 3 * 16 * 64 * 64);
-  assert.deepEqual([c1.dtype, c1.dims, c1.samples, c1.count], ['float32', [1, 16, 64, 64], 3, 3 * 16 * 64 * 64]);
+  assert.equal(bins.count.reduce((a, b) => a + b), 3 * 64 * 64 * 64);
+  assert.deepEqual([c1.dtype, c1.dims, c1.samples, c1.count], ['float32', [1, 64, 64, 64], 3, 3 * 64 * 64 * 64]);
   const r1 = tensors['r1']!;
   assert.deepEqual([r1.min, r1.max], [0, c1.max]);
   assert.deepEqual([tensors['s']!.dtype, tensors['s']!.count, tensors['s']!.min], ['int64', 12, null]);
@@ -94,8 +94,7 @@ test('sampled: extremes, their spread and counts are those of every element', as
     if (!sampled) assert.deepEqual(bins, allBins);
   }
   const elements = grids.tensors['c1']!.bins.count.reduce((a, b) => a + b);
-  const steps = [8, 10] as const;
-  const gridOf = (height: number, width: number) => 16 * Math.ceil(height / steps[0]) * Math.ceil(width / steps[1]);
+  const gridOf = (height: number, width: number) => 64 * Math.ceil(height / 5) * Math.ceil(width / 5);
   assert.equal(elements, 9 * gridOf(61, 75) + [63, 70, 77].reduce((sum, height) => sum + gridOf(height, 61), 0));
 });
 
@@ -136,6 +135,33 @@ test('NaN and infinities are counted and named with their samples', async (t) =>
   assert.deepEqual([tensors['x']!.nan, tensors['x']!.inf], [2, 1]);
   assert.ok(nonFinite.some(({ tensor, sample, nan }) => tensor === 'c1' && sample === 'b.npy' && nan > 0));
   assert.ok(Number.isFinite(tensors['c1']!.min) && Number.isFinite(tensors['c1']!.max));
+});
+
+test('sampled: extremes leave out what is not finite, as those of every element do', async (t) => {
+  const spoiled = (change: (values: Float32Array) => void) => {
+    const values = noise(3 * 64 * 64, 5);
+    change(values);
+    return tensorFromArray('float32', [1, 3, 64, 64], values);
+  };
+  const samples = {
+    a: spoiled(() => undefined),
+    b: spoiled((values) => values.fill(NaN, 64 * 20, 64 * 21)),
+    c: spoiled((values) => values.fill(Infinity, 64 * 30, 64 * 31)),
+    d: spoiled((values) => values.fill(-Infinity, 64 * 40, 64 * 41)),
+    e: spoiled((values) => values.fill(NaN)),
+  };
+  const { collect } = prepare(t, convModel(), samples);
+  for (const name of Object.keys(samples)) {
+    const exclude = Object.keys(samples).filter((other) => other !== name).map((other) => `${other}.npy`);
+    const whole = await collect({ exact: true, exclude });
+    const grids = await collect({ exact: false, exclude });
+    for (const tensor of ['c1', 'r1']) {
+      const [expected, actual] = [whole.tensors[tensor]!, grids.tensors[tensor]!];
+      assert.deepEqual([actual.min, actual.max], [expected.min, expected.max], `${name} ${tensor}`);
+      assert.equal(actual.nan > 0, expected.nan > 0, `${name} ${tensor} NaN`);
+      assert.equal(actual.inf > 0, expected.inf > 0, `${name} ${tensor} infinite`);
+    }
+  }
 });
 
 test('a sample that the model refuses is named, whoever ran it', async (t) => {

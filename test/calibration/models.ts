@@ -50,6 +50,6 @@ export function convModel(): Model {
     ],
     [floatInfo('x', ['n', 3, 'h', 'w'])],
     [floatInfo('y', ['n', 4])],
-    { w1: noiseTensor([16, 3, 3, 3], 1), w2: noiseTensor([16, 16, 3, 3], 2), w3: noiseTensor([16, 4], 3) },
+    { w1: noiseTensor([64, 3, 3, 3], 1), w2: noiseTensor([64, 64, 3, 3], 2), w3: noiseTensor([64, 4], 3) },
   );
 }

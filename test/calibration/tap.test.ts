@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { gridStep } from '../../src/calibration/grids.js';
 import { nonNegativeValues } from '../../src/calibration/non-negative.js';
-import { gridStep, sampledTap } from '../../src/calibration/sampled-tap.js';
+import { sampledTap } from '../../src/calibration/sampled-tap.js';
 import { tapValues } from '../../src/calibration/tap.js';
 import { createNode } from '../../src/graph/graph-editor.js';
 import { indexOf } from '../../src/graph/graph-index.js';
@@ -27,16 +28,16 @@ test('a sampled tap reduces large float activations and leaves the others', () =
     new Map([
       ['s', { dtype: 'int64', dims: [1, 16, 300, 300] }],
       ['f', { dtype: 'float32', dims: [1000, 1000] }],
-      ['c2', { dtype: 'float32', dims: [2, 5, 8, 8] }],
-      ['r1', { dtype: 'float32', dims: [2, 16, 30, 44] }],
-      ['c1', { dtype: 'float32', dims: [2, 16, 30, 44] }],
+      ['c2', { dtype: 'float32', dims: [2, 5, 10, 15] }],
+      ['r1', { dtype: 'float32', dims: [2, 64, 30, 44] }],
+      ['c1', { dtype: 'float32', dims: [2, 64, 30, 44] }],
     ]),
   )!;
-  assert.deepEqual(Object.fromEntries(tap.steps), { c1: [4, 6], r1: [4, 6] });
+  assert.deepEqual(Object.fromEntries(tap.steps), { c1: [3, 3], r1: [3, 3] });
   assert.deepEqual(
     [...tap.joined.values()].map((blocks) => blocks.map(({ images, places, parts }) => [images, places, parts.map(({ value, kind }) => `${value} ${kind}`)])),
     [
-      [[2, 64, ['c1 grid', 'r1 grid', 'c2 grid']]],
+      [[2, 150, ['c1 grid', 'r1 grid', 'c2 grid']]],
       [[2, 1, ['c1 maxima', 'c1 negatedMinima', 'c1 maxima', 'r1 maxima', 'r1 maxima']]],
     ],
   );
@@ -48,8 +49,8 @@ test('a sampled tap has one last node, so that the runtime reduces each activati
     convModel(),
     new Map([
       ['y', { dtype: 'float32', dims: [1, 4] }],
-      ['r1', { dtype: 'float32', dims: [1, 16, 64, 64] }],
-      ['c2', { dtype: 'float32', dims: [1, 16, 32, 32] }],
+      ['r1', { dtype: 'float32', dims: [1, 64, 64, 64] }],
+      ['c2', { dtype: 'float32', dims: [1, 64, 32, 32] }],
     ]),
   )!;
   const { graph } = tap.model;
@@ -65,13 +66,15 @@ test('nothing is sampled where nothing is large', () => {
   assert.equal(sampledTap(convModel(), new Map([['c1', { dtype: 'float32', dims: [1, 16, 14, 14] }]])), undefined);
 });
 
-test('grids have at least seven elements along an edge', () => {
-  assert.deepEqual(gridStep([1, 32, 112, 112]), [16, 16]);
-  assert.deepEqual(gridStep([1, 512, 13, 27]), undefined);
+test('grids have at least seven elements along an edge and some thousands in all', () => {
+  assert.deepEqual(gridStep([1, 1000, 112, 112]), [16, 16]);
+  assert.deepEqual(gridStep([1, 32, 112, 112]), [7, 7]);
+  assert.equal(gridStep([1, 2, 112, 112]), undefined);
   assert.deepEqual(gridStep([1, 512, 13, 34]), [1, 4]);
+  assert.equal(gridStep([1, 512, 13, 13]), undefined);
   assert.equal(gridStep([1, 512, 7, 7]), undefined);
-  assert.equal(gridStep([1, 8, 14, 14]), undefined);
-  assert.deepEqual(gridStep([1, 64, 14, 14]), [2, 2]);
+  assert.equal(gridStep([8, 16, 14, 14]), undefined);
+  assert.deepEqual(gridStep([8, 256, 14, 14]), [2, 2]);
   assert.equal(gridStep([1000, 1000]), undefined);
 });
 

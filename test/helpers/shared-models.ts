@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** A model file that tests read. */
@@ -31,11 +31,10 @@ export function sampleModels(): TestModel[] {
 
 function modelsBelow(folder: string): TestModel[] {
   if (!existsSync(folder)) return [];
-  return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.onnx'))
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.onnx'))
     .sort()
-    .map((path) => ({ path, name: relative(folder, path) }));
+    .map((name) => ({ name, path: join(folder, name) }));
 }
 
 function findRoot(folder: string): string {

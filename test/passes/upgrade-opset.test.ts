@@ -35,13 +35,14 @@ describe('upgradeOpset keeps meaning where no row says otherwise', () => {
 });
 
 describe('upgradeOpset', () => {
-  const refuses = (name: string, text: string, version: number, message: RegExp) =>
+  const refuses = (name: string, text: string, version: number, message: RegExp) => {
     test(name, () => {
       assert.throws(
         () => upgradeOpset(parseModel(text), version),
         (error: unknown) => error instanceof QdqError && error.code === 'opset-unsupported' && message.test(error.message) && error.hint !== undefined,
       );
     });
+  };
   refuses('names an operator set that is too old', 'opset 6\ninput x float32[2]\ny = Neg(x)\noutput y', 13, /^the model uses ONNX operator set 6; qdq reads 7 and later$/);
   refuses('refuses Scan with its batch dimension', 'opset 8\ninput x float32[2]\nscan: y = Scan(x)\noutput y', 9, /^Scan "scan" cannot be raised to ONNX operator set 9: its batch/);
   refuses('refuses statistics for each position', 'opset 8\ninput x float32[1,1,2,2]\nbn: y = BatchNormalization(x, x, x, x, x) spatial=0\noutput y', 9, /"bn".*spatial = 0/);

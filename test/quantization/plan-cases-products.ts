@@ -1,4 +1,4 @@
-import { float, GraphBuilder } from '../helpers/graph-builder.js';
+import { float, type GraphBuilder } from '../helpers/graph-builder.js';
 import type { PlanCase } from './plan-case.js';
 
 const matrix = (g: GraphBuilder, columns = 32) => g.input('x', [4, columns]);

@@ -16,7 +16,7 @@ export const failWithCode = defineTask(here, 'failWithCode', async (hint: string
 
 export const failPlainly = defineTask(here, 'failPlainly', async (thrown: 'error' | 'text'): Promise<void> => {
   if (thrown === 'error') throw new TypeError('cannot read properties');
-  throw 'just text';
+  return Promise.reject('just text' as unknown as Error);
 });
 
 /** Fails after its caller has got no answer yet, as code of a user may. */
@@ -51,12 +51,13 @@ export const report = defineTask(here, 'report', async (count: number, context) 
 
 /** Prints to both streams, in both ways. */
 export const print = defineTask(here, 'print', async (text: string): Promise<void> => {
-  console.log(`log ${text}`);
+  const { log, error } = globalThis.console;
+  log(`log ${text}`);
   process.stdout.write(`stdout ${text}\n`);
-  console.error(`error ${text}`);
+  error(`error ${text}`);
 });
 
-export const notCloneable = defineTask(here, 'notCloneable', async (_: null) => ({ call: () => undefined }) as unknown);
+export const notCloneable = defineTask(here, 'notCloneable', async (_: null): Promise<unknown> => ({ call: () => undefined }));
 
 /** When each of several tasks began and ended. */
 export const span = defineTask(here, 'span', async (durationMs: number) => {

@@ -157,7 +157,8 @@ describe('Session.run', () => {
     const session = await Session.open(relu);
     const bytes = new Uint8Array(9);
     bytes.set(new Uint8Array(Float32Array.of(1.5, -1).buffer), 1);
-    const feeds = new Map([['x', { dtype: 'float32', dims: [1, 2], storage: memoryStorage(bytes.subarray(1)) } as Tensor]]);
+    const x: Tensor = { dtype: 'float32', dims: [1, 2], storage: memoryStorage(bytes.subarray(1)) };
+    const feeds = new Map([['x', x]]);
     assert.deepEqual([...numbersOf((await session.run(feeds)).get('y')!)], [1.5, 0]);
   });
 

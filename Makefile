@@ -1,0 +1,42 @@
+# Every target does all set-up that it needs. What is made goes to dist/.
+
+MODEL := samples/glyphs/model.onnx
+CALIBRATION := samples/glyphs/calibration
+TEST := samples/glyphs/test
+DEMO := dist/demo
+QDQ := node bin/qdq.js
+
+# For node --test, as in: make test TEST_FLAGS=--test-name-pattern=Gemm
+TEST_FLAGS := --test-reporter=spec
+
+.PHONY: demo test build lint check clean setup
+
+# Ranges from one half of the samples, figures from the other; the test set has seen neither.
+demo: build
+	@mkdir -p $(DEMO)
+	$(QDQ) calibrate $(MODEL) --data $(CALIBRATION) --split even -o $(DEMO)/glyphs.ranges.json
+	$(QDQ) quantize $(MODEL) --calibration $(DEMO)/glyphs.ranges.json --data $(CALIBRATION) --split odd -o $(DEMO)/glyphs.int8.onnx
+	$(QDQ) run $(DEMO)/glyphs.int8.onnx --data $(TEST) --outputs $(DEMO)/outputs.npz
+	$(QDQ) compare $(MODEL) $(DEMO)/glyphs.int8.onnx --data $(TEST)
+
+test: setup
+	@npm test --silent -- $(TEST_FLAGS)
+
+build: setup
+	@npm run build --silent
+
+lint: setup
+	@npm run lint --silent
+
+check: setup
+	@npm run check --silent
+
+clean:
+	rm -rf dist
+
+setup: node_modules/.package-lock.json
+
+# npm writes this file last. Only a newer lock file makes it install again.
+node_modules/.package-lock.json: package-lock.json
+	npm ci
+	@touch $@

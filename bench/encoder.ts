@@ -1,0 +1,122 @@
+/**
+ * A sentence encoder in the shape of MiniLM (bench/models/encoder.ts), once with static and once with dynamic shapes: latency, integer
+ * products and error of qdq beside the reference tool, judged by peers/judge.py. Writes bench/results/encoder.md. On a quiet machine:
+ *
+ *   QDQ_PEER_PYTHON=… node dist/bench/encoder.js
+ *
+ * Without a Python that has the reference tool only the rows of qdq are written, judged by `qdq compare`.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { messageOf } from '../src/errors.js';
+import { writeNpz } from '../src/data/npz.js';
+import { encodeModel } from '../src/onnx/model-codec.js';
+import { quantize } from '../src/quantize.js';
+import type { QuantizeOptions } from '../src/quantize-options.js';
+import { heading, paragraph, type Block } from '../src/report/document.js';
+import { encoder, sentence, TOKENS, WEIGHTED_PRODUCTS } from './models/encoder.js';
+import { floatNodes, judge, type Failure, type Judgement, type JudgingData } from './lib/judge.js';
+import { scratchFolder } from './lib/paths.js';
+import { findPeer } from './lib/peer.js';
+import { runReference, SETTINGS_EXPLAINED } from './lib/reference.js';
+import { columns, contextFacts, writeResults } from './lib/results.js';
+
+const SAMPLES = 24;
+const OWN_SETTINGS: Readonly<Record<string, Partial<QuantizeOptions>>> = {
+  static: { mode: 'static' },
+  'static --effort normal': { mode: 'static', effort: 'normal' },
+  dynamic: { mode: 'dynamic' },
+  'static --target ort-x64': { mode: 'static', target: 'ort-x64' },
+  'dynamic --target ort-x64': { mode: 'dynamic', target: 'ort-x64' },
+};
+const REFERENCE_SETTINGS = ['default', 'minmax', 'percentile', 'entropy', 'dynamic'] as const;
+
+interface Row {
+  readonly tool: string;
+  readonly setting: string;
+  readonly path: string;
+  readonly fail?: string;
+}
+
+const scratch = scratchFolder();
+const peer = await findPeer();
+const folder = await writeSentences();
+const calibration: JudgingData = { folder, split: 'even' };
+const blocks: Block[] = [
+  contextFacts(peer, [
+    ['Model', `6 layers, 384 wide, 12 heads, ${TOKENS} tokens, operator set 17; ${WEIGHTED_PRODUCTS} products with a constant matrix, 12 of two activations; random weights`],
+    ['Data', `${SAMPLES} sentences of Zipf-distributed tokens, half of them padded; even ones calibrate, odd ones judge`],
+    ['Time', 'one thread; float and quantized model by turns for 6 seconds; median of the paired ratios with its 95 % interval'],
+  ]),
+  paragraph('SQNR in dB: "exact" with products added exactly, as processors with VNNI add them (Q/DQ run as float; not to be had for dynamic models), "here" as the kernels of this processor computed it.'),
+  paragraph(SETTINGS_EXPLAINED),
+];
+for (const shapes of ['static', 'dynamic'] as const) {
+  console.error(`${shapes} shapes`);
+  const model = join(scratch, `encoder-${shapes}.onnx`);
+  writeFileSync(model, encodeModel(encoder(shapes === 'dynamic')));
+  const rows = [...(await runOurselves(model)), ...(await runReferences(model))];
+  const paths = rows.flatMap(({ path, fail }) => (fail === undefined ? [path] : []));
+  const judged = await judge(peer, model, paths, { folder, split: 'odd' }, 6);
+  const outcomes = rows.map((row) => (row.fail === undefined ? judged[paths.indexOf(row.path)]! : { fail: row.fail }));
+  blocks.push(heading(`${shapes === 'static' ? 'Static' : 'Dynamic'} shapes`), table(rows, outcomes));
+}
+writeResults('encoder', 'A MiniLM-shaped encoder', blocks);
+
+async function writeSentences(): Promise<string> {
+  const path = join(scratch, 'sentences');
+  mkdirSync(path);
+  for (let i = 0; i < SAMPLES; i++) await writeNpz(join(path, `sentence${String(i).padStart(2, '0')}.npz`), sentence(i + 1));
+  return path;
+}
+
+async function runOurselves(model: string): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const [setting, options] of Object.entries(OWN_SETTINGS)) {
+    const row = { tool: 'qdq', setting, path: `${model}.qdq${rows.length}.onnx` };
+    const data = options.mode === 'dynamic' ? {} : { data: [calibration.folder], split: calibration.split };
+    try {
+      await quantize({ model, output: row.path, threads: 1, ...data, ...options });
+      rows.push(row);
+    } catch (error) {
+      rows.push({ ...row, fail: messageOf(error) });
+    }
+  }
+  return rows;
+}
+
+async function runReferences(model: string): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const setting of peer ? REFERENCE_SETTINGS : []) {
+    const path = `${model}.${setting}.onnx`;
+    const run = await runReference(peer!, model, calibration, path, setting);
+    rows.push({ tool: 'reference', setting, path, ...('fail' in run ? { fail: run.fail } : {}) });
+  }
+  return rows;
+}
+
+function table(rows: readonly Row[], outcomes: readonly (Judgement | Failure)[]): Block {
+  return {
+    kind: 'table',
+    columns: columns('Tool', 'Setting', '>fp32 ms', '>int8 ms', '>Speed-up', '>Integer products', 'Float products', '>With constant matrix in float', '>Q/DQ left', '>SQNR exact', '>SQNR here', '>Size'),
+    rows: rows.map(({ tool, setting }, i) => [tool, setting, ...cells(outcomes[i]!)]),
+  };
+}
+
+function cells(outcome: Judgement | Failure): string[] {
+  if ('fail' in outcome) return [`fails: ${outcome.fail.slice(0, 140)}`];
+  const { fp32Ms, candidateMs, speedup, integer, float, floatWeighted, qdq, exactSqnr, sqnr, sizeRatio } = outcome;
+  const decibels = (values: readonly (number | null)[] | null) => values?.map((value) => value?.toFixed(1) ?? '—').join(' / ') ?? '—';
+  return [
+    fp32Ms.toFixed(1),
+    candidateMs.toFixed(1),
+    speedup ? `${speedup.median.toFixed(2)} [${speedup.low.toFixed(2)}, ${speedup.high.toFixed(2)}]` : '—',
+    String(integer),
+    floatNodes(outcome) === 0 ? '0' : Object.entries(float).map(([kind, count]) => `${count} ${kind}`).join(', '),
+    floatWeighted === null ? '—' : `${floatWeighted} of ${WEIGHTED_PRODUCTS}`,
+    String(qdq),
+    decibels(exactSqnr),
+    decibels(sqnr),
+    sizeRatio.toFixed(3),
+  ];
+}
