@@ -2,6 +2,7 @@ import { dirname } from 'node:path';
 import { checkUpgrade } from './check-upgrade.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
+import type { Model } from './graph/model.js';
 import { partitionSamples } from './partition-samples.js';
 import { prepareModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
@@ -15,6 +16,9 @@ import { targetOf } from './quantization/target.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { stageModel } from './runtime/staged-model.js';
+
+/** A dry run looks up what the model runs as up to this size; beyond, the copy to look at would cost more than the plan. */
+const MAX_STAGED_BYTES = 256 * 2 ** 20;
 
 /** Quantizes without data: weights are stored as integers, and the runtime finds the scale of each activation in every run. */
 export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel> {
@@ -38,7 +42,8 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
   clock.lap('plan');
 
   const verify = options.verify !== false;
-  const integer = verify ? (await kernelCoverage(host, await stageModel(host, quantized, 'quantized.onnx', folder))).report : null;
+  const lookNow = verify && options.dryRun === true && weightBytes(quantized) <= MAX_STAGED_BYTES;
+  const integer = lookNow ? (await kernelCoverage(host, await stageModel(host, quantized, 'quantized.onnx', folder))).report : null;
   clock.lap('verify');
   return {
     mode: 'dynamic',
@@ -50,6 +55,7 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
     nodes: plan.nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
     changes: prepared.changes,
     integer,
+    verifyWritten: verify && !options.dryRun,
     foreignTarget: false,
     findSlowNodes: undefined,
     // No sample gave a range, so that each may judge.
@@ -64,6 +70,10 @@ export function dynamicSettings(options: QuantizeOptions, opset: number): Dynami
   const weightType = options.weightType ?? target.weightType;
   if (weightType !== 'int8' && weightType !== 'uint8') throw new QdqError('usage', `weights of ${weightType} have no dynamic integer kernel`, 'Take s8 or u8.');
   return { target: target.name, weightType, perChannel: !options.perTensor, reduceRange: options.reduceRange ?? target.reduceRange, opset };
+}
+
+function weightBytes({ graph }: Model): number {
+  return [...graph.initializers.values()].reduce((sum, { storage }) => sum + storage.byteLength, 0);
 }
 
 /** Refuses what only calibration could use. */

@@ -43,8 +43,10 @@ export interface QuantizedModel {
   readonly model: Model;
   readonly nodes: readonly QuantizedNode[];
   readonly changes: readonly Change[];
-  /** What it runs as; null without verification. */
+  /** What it runs as; null without verification, and where that waits for the file. */
   readonly integer: IntegerReport | null;
+  /** Whether what it runs as is to be looked up in the file: a copy to look at would take as much disk and time again. */
+  readonly verifyWritten: boolean;
   /** Which samples may judge it; undefined without data. */
   readonly samples: SamplePartition | undefined;
   /** Whether this machine cannot show what the target runs, so that only what would fuse there was looked up. */

@@ -123,6 +123,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     nodes: plan.nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
     changes,
     integer: verified?.integer ?? null,
+    verifyWritten: false,
     samples,
     foreignTarget,
     findSlowNodes: trial && (() => findSlowNodes(trial, { model: chosen.model, plan }, selectFor(chosen.model, keptReasons(plan)), options.threads ?? 1)),

@@ -19,6 +19,7 @@ import type { QuantizeOptions } from './quantize-options.js';
 import { quantizeStatic } from './quantize-static.js';
 import type { IntegerReport } from './runtime/integer-report.js';
 import type { SlowNode } from './search-plan.js';
+import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { isDequantize } from './runtime/kernels.js';
 import { multipliesExactly } from './runtime/machine.js';
 import { stagedFile } from './runtime/staged-model.js';
@@ -71,6 +72,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     const output = options.dryRun ? null : await write(options.output!, quantized.model);
     clock.lap('write');
     let { integer } = quantized;
+    if (quantized.verifyWritten && output) integer = (await kernelCoverage(host, stagedFile(output.path))).report;
     let check: QuantizeCheck | null = null;
     let slowNodes: readonly SlowNode[] = [];
     if (integer && data && quantized.samples && output) {

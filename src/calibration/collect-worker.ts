@@ -1,23 +1,24 @@
 /** Entry of a worker thread: runs the samples that it is sent, one after another, and hands back what it observed. */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { QdqError, messageOf } from '../errors.js';
 import type { DType } from '../tensor/dtype.js';
 import { memoryStorage, type Tensor } from '../tensor/tensor.js';
 import type { Records } from './run-samples.js';
 import { SampleRunner, type RunPlan, type SampleOutcome } from './sample-runner.js';
 
-/** A sample in the form that crosses between threads. */
-export interface SampleMessage {
-  /** Place among the samples. */
-  readonly index: number;
+/** What a worker is asked: to open its session first, then to run samples, then to finish. */
+export type WorkerRequest =
+  | { readonly kind: 'open'; readonly plan: RunPlan }
+  | { readonly kind: 'run'; readonly index: number; readonly name: string; readonly tensors: readonly PlainTensor[] }
+  | { readonly kind: 'finish' };
+
+/** A tensor in the form that crosses between threads. */
+export interface PlainTensor {
   readonly name: string;
-  readonly tensors: readonly {
-    readonly name: string;
-    readonly dtype: DType;
-    readonly dims: readonly number[];
-    readonly bytes: Uint8Array;
-    readonly strings?: readonly string[];
-  }[];
+  readonly dtype: DType;
+  readonly dims: readonly number[];
+  readonly bytes: Uint8Array;
+  readonly strings?: readonly string[];
 }
 
 /** What a worker sends: for each sample an outcome or a failure, and at the end the records. */
@@ -27,15 +28,29 @@ export type WorkerMessage =
   | { readonly kind: 'records'; readonly records: Records };
 
 const send = (message: WorkerMessage) => parentPort!.postMessage(message);
-const runner = new SampleRunner(workerData as RunPlan);
+let runner: SampleRunner | undefined;
 let failed = false;
 let queue = Promise.resolve();
 
-parentPort!.on('message', (message: SampleMessage | 'finish') => {
-  queue = queue.then(() => (message === 'finish' ? finish() : run(message)));
+parentPort!.on('message', (request: WorkerRequest) => {
+  queue = queue.then(() => handle(request));
 });
 
-async function run({ index, name, tensors }: SampleMessage): Promise<void> {
+async function handle(request: WorkerRequest): Promise<void> {
+  if (request.kind === 'open') {
+    runner = new SampleRunner(request.plan);
+    // What is wrong with the model, the first sample tells.
+    await runner.open().catch(() => undefined);
+  } else if (request.kind === 'run') {
+    await run(runner!, request);
+  } else {
+    if (runner && !failed) send({ kind: 'records', records: runner.records() });
+    await runner?.close().catch(() => undefined);
+    parentPort!.close();
+  }
+}
+
+async function run(runner: SampleRunner, { index, name, tensors }: Extract<WorkerRequest, { kind: 'run' }>): Promise<void> {
   try {
     const inputs = new Map(
       tensors.map(({ bytes, name: input, ...rest }): [string, Tensor] => [input, { ...rest, storage: memoryStorage(bytes) }]),
@@ -46,10 +61,4 @@ async function run({ index, name, tensors }: SampleMessage): Promise<void> {
     const hint = error instanceof QdqError && error.hint !== undefined ? { hint: error.hint } : {};
     send({ kind: 'failure', index, code: error instanceof QdqError ? error.code : 'internal', text: messageOf(error), ...hint });
   }
-}
-
-async function finish(): Promise<void> {
-  if (!failed) send({ kind: 'records', records: runner.records() });
-  await runner.close().catch(() => undefined);
-  parentPort!.close();
 }

@@ -4,8 +4,8 @@ import type { DataSpec } from '../data/data-spec.js';
 import { openData } from '../data/open-data.js';
 import { defineTask, type TaskContext } from '../runtime/task.js';
 import { sortObservations, type NonFinite, type Observations, type TableSample } from './calibration-table.js';
+import { ModelTaps } from './model-taps.js';
 import { observeSamples } from './observe-samples.js';
-import { planWhole } from './run-plan.js';
 
 /** What to observe, and with which data. Plain data. */
 export interface CollectArguments {
@@ -45,9 +45,9 @@ export const collectTask = defineTask<CollectArguments, CollectResult>(import.me
 
 async function collect(args: CollectArguments, context: TaskContext): Promise<CollectResult> {
   const start = performance.now();
-  const source = { modelPath: args.modelPath, externalDataFolder: args.externalDataFolder ?? dirname(args.modelPath), names: args.names };
-  const { plan, inputs } = await planWhole(source);
-  const all = await openData(args.data, inputs);
+  const { modelPath, names, externalDataFolder = dirname(modelPath) } = args;
+  const taps = await ModelTaps.open({ modelPath, externalDataFolder, names });
+  const all = await openData(args.data, taps.inputs);
   for (const warning of all.warnings) context.warn(warning);
   const excluded = new Set(args.exclude);
   const data = excluded.size > 0 ? all.filter((name) => !excluded.has(name)) : all;
@@ -60,8 +60,7 @@ async function collect(args: CollectArguments, context: TaskContext): Promise<Co
   const tensors = await observeSamples(
     {
       ...args,
-      ...source,
-      whole: plan,
+      taps,
       samples: data,
       total,
       exact: args.exact === undefined || args.exact === 'auto' ? total <= EXACT_SAMPLES : args.exact,

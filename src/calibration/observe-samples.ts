@@ -3,16 +3,15 @@ import { performance } from 'node:perf_hooks';
 import type { Sample } from '../data/sample.js';
 import { QdqError } from '../errors.js';
 import { mergeTensors, type Observations } from './calibration-table.js';
-import { planReduced, type PlanOptions } from './run-plan.js';
+import type { ModelTaps } from './model-taps.js';
 import { LocalRun, type RunSamples, type SampleListener } from './run-samples.js';
-import type { RunPlan } from './sample-runner.js';
 import { SharedRun } from './shared-run.js';
 import { WorkerPool } from './worker-pool.js';
 
 /** What to run, on what, and how. */
-export interface ObserveOptions extends PlanOptions {
-  /** The plan that counts every element. */
-  readonly whole: Omit<RunPlan, 'threads'>;
+export interface ObserveOptions {
+  /** The model's taps; closed when no more are needed. */
+  readonly taps: ModelTaps;
   readonly samples: AsyncIterable<Sample>;
   /** Number of samples. */
   readonly total: number;
@@ -28,8 +27,8 @@ export interface ObserveOptions extends PlanOptions {
 const FEW_SAMPLES = 16;
 /** More sessions than this take memory without being faster than several threads in each. */
 const MAX_SESSIONS = 4;
-/** What starting worker threads takes beside opening their sessions. */
-const WORKER_START_MS = 100;
+/** Work that is done sooner than this is not worth opening more sessions for. */
+const SHORT_MS = 50;
 
 /**
  * Runs the samples and returns what was observed of each value. The first sample is run in this thread and shows types, dimensions
@@ -37,26 +36,31 @@ const WORKER_START_MS = 100;
  * the records do not depend on where a sample was run.
  */
 export async function observeSamples(options: ObserveOptions, listener: SampleListener): Promise<Observations['tensors']> {
-  const { samples, total, exact } = options;
+  const { taps, samples, total, exact } = options;
   const threads = options.threads ?? availableParallelism();
   const sessions = total <= FEW_SAMPLES ? 1 : Math.min(threads, MAX_SESSIONS);
   const iterator = samples[Symbol.asyncIterator]();
   const first = await iterator.next();
   if (first.done) throw new QdqError('data-empty', 'no sample is left to calibrate with', 'Give more samples.');
 
-  let plan: RunPlan = { ...options.whole, threads: Math.max(1, Math.floor(threads / sessions)) };
-  let local = new LocalRun(plan, exact ? listener : () => undefined);
-  const openMs = await timed(() => local.open());
-  const sampleMs = await timed(() => local.add(first.value));
-  if (!exact) {
-    const [seen = {}] = await local.finish();
-    plan = await planReduced(options, plan, seen, first.value.inputs);
-    local = new LocalRun(plan, listener);
-  }
-  const savedMs = (total - 1) * sampleMs * (1 - 1 / sessions);
-  const workers = options.workers ?? (savedMs > openMs + WORKER_START_MS ? sessions - 1 : 0);
-  const run: RunSamples = workers > 0 ? new SharedRun(new WorkerPool(plan, workers, listener), local) : local;
+  // Threads take a while to start, so they do while the first sample is run.
+  const pool = new WorkerPool(options.workers ?? sessions - 1, listener);
+  let run: RunSamples = pool;
   try {
+    let plan = await taps.planWhole(Math.max(1, Math.floor(threads / sessions)));
+    if (exact) taps.close();
+    let local = new LocalRun(plan, exact ? listener : () => undefined);
+    const openMs = await timed(() => local.open());
+    const sampleMs = await timed(() => local.add(first.value));
+    if (!exact) {
+      const [seen = {}] = await local.finish();
+      plan = await taps.planReduced(plan, seen, first.value.inputs);
+      taps.close();
+      local = new LocalRun(plan, listener);
+    }
+    const savedMs = (total - 1) * sampleMs * (1 - 1 / sessions);
+    if (options.workers !== undefined || savedMs > openMs + SHORT_MS) pool.open(plan);
+    run = new SharedRun(pool, local);
     // The first sample only showed what large values there are; now it counts as the others do.
     if (!exact) await run.add(first.value);
     for await (const sample of { [Symbol.asyncIterator]: () => iterator }) if (!(await run.add(sample))) break;

@@ -87,16 +87,18 @@ export class SampleRunner {
     if (sampled?.inputDims !== dimsText(inputs)) return undefined;
     const reduced = new Map<string, ReducedValue>();
     const others = new Map<string, Tensor>();
-    let isFinite = true;
+    const scans: Scan[] = [];
     let inferenceMs: number;
     try {
       const session = await this.#sampledSession();
       inferenceMs = await session.runAndVisit(inputs, (name, tensor) => {
         const blocks = sampled.joined.get(name);
-        if (!blocks) return others.set(name, tensor);
+        if (!blocks) {
+          others.set(name, tensor);
+          return;
+        }
         const values = floatsOf(tensor);
-        const { nan, inf } = scanExtremes(values);
-        isFinite &&= nan + inf === 0;
+        scans.push(scanExtremes(values));
         splitJoined(blocks, values, reduced);
       });
     } catch (error) {
@@ -105,7 +107,7 @@ export class SampleRunner {
       throw error;
     }
     // Extremes of a channel with NaN or infinite elements tell nothing of the finite ones.
-    if (!isFinite) return undefined;
+    if (scans.some(({ nan, inf }) => nan + inf > 0)) return undefined;
     for (const [name, tensor] of others) report(name, this.#observe(name, tensor));
     for (const [value, { dims, elements }] of reduced) {
       report(value, this.#observer(value, { dtype: 'float32', dims }).addReduced(dims, elements));

@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads';
 import type { Sample } from '../data/sample.js';
 import { QdqError, type ErrorCode } from '../errors.js';
 import type { TableSample } from './calibration-table.js';
-import type { SampleMessage, WorkerMessage } from './collect-worker.js';
+import type { WorkerMessage, WorkerRequest } from './collect-worker.js';
 import type { Records, RunSamples, SampleListener } from './run-samples.js';
 import type { RunPlan } from './sample-runner.js';
 
@@ -12,6 +12,7 @@ const QUEUE_LENGTH = 2;
 /** Runs samples in worker threads, each with sessions of its own. */
 export class WorkerPool implements RunSamples {
   readonly #workers: Worker[];
+  /** Samples that wait at each worker that takes some. */
   readonly #waiting = new Map<Worker, number>();
   readonly #samples: TableSample[] = [];
   readonly #records: Records[] = [];
@@ -19,9 +20,18 @@ export class WorkerPool implements RunSamples {
   #failure: { readonly index: number; readonly error: unknown } | undefined;
   #wake: () => void = () => undefined;
 
-  constructor(plan: RunPlan, size: number, listener: SampleListener) {
+  /** Starts the threads, which take samples once `open` was called. */
+  constructor(size: number, listener: SampleListener) {
     this.#listener = listener;
-    this.#workers = Array.from({ length: size }, () => this.#start(plan));
+    this.#workers = Array.from({ length: size }, () => this.#start());
+  }
+
+  /** Has the workers open their sessions. */
+  open(plan: RunPlan): void {
+    for (const worker of this.#workers) {
+      this.#waiting.set(worker, 0);
+      worker.postMessage({ kind: 'open', plan } satisfies WorkerRequest);
+    }
   }
 
   /** Whether a worker would take a sample now. */
@@ -47,7 +57,7 @@ export class WorkerPool implements RunSamples {
       ...(strings === undefined ? {} : { strings }),
     }));
     this.#waiting.set(worker, this.#waiting.get(worker)! + 1);
-    const message: SampleMessage = { index: this.#samples.length, name: sample.name, tensors };
+    const message: WorkerRequest = { kind: 'run', index: this.#samples.length, name: sample.name, tensors };
     this.#samples.push({ name: sample.name, sha256: sample.digest });
     worker.postMessage(message, tensors.map(({ bytes }) => bytes.buffer));
     return true;
@@ -58,15 +68,14 @@ export class WorkerPool implements RunSamples {
    * error does not depend on timing. Workers are never ended inside a run, which would abort the process.
    */
   async finish(): Promise<Records[]> {
-    for (const worker of this.#workers) worker.postMessage('finish');
-    await this.#until(() => this.#workers.every((worker) => !this.#waiting.has(worker)));
+    for (const worker of this.#workers) worker.postMessage({ kind: 'finish' } satisfies WorkerRequest);
+    await this.#until(() => this.#waiting.size === 0);
     if (this.#failure) throw this.#failure.error;
     return this.#records;
   }
 
-  #start(plan: RunPlan): Worker {
-    const worker = new Worker(new URL('./collect-worker.js', import.meta.url), { workerData: plan });
-    this.#waiting.set(worker, 0);
+  #start(): Worker {
+    const worker = new Worker(new URL('./collect-worker.js', import.meta.url));
     worker.on('message', (message: WorkerMessage) => this.#receive(worker, message));
     worker.on('error', (error) => this.#fail(Infinity, error));
     worker.on('exit', () => {

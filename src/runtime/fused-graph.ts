@@ -49,6 +49,6 @@ export async function fusedGraph(
 ): Promise<FusedGraph> {
   const session = await Session.open(marked.bytes, { ...options, optimization: 'extended', optimizedModelPath: scratchPath, externalDataFolder });
   await session.release();
-  const { graph } = decodeModel(await readFile(scratchPath));
+  const { graph } = decodeModel(await readFile(scratchPath), { file: scratchPath });
   return { graph, marked: (fused) => marked.nodesIn(fused.name) };
 }

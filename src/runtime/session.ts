@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { basename } from 'node:path';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { QdqError, messageOf } from '../errors.js';
 import { dtypeInfo, type DType } from '../tensor/dtype.js';
@@ -31,6 +32,9 @@ export interface SessionValue {
   readonly dtype: DType;
   readonly shape: readonly (number | string)[];
 }
+
+/** Initializers from this size on go to a side file of the optimized model: together they may not fit a protobuf message. */
+const LARGE_INITIALIZER_BYTES = '1048576';
 
 // onnxruntime-node is CommonJS whose ES entry would load its lazy parts at once.
 // Its telemetry leaves files in the temporary folder of every process; whoever wants it sets the variable.
@@ -65,6 +69,9 @@ export class Session {
     const config = {
       ...(options.simulateQdq ? { disable_quant_qdq: '1' } : {}),
       ...(options.fuseInt8 ? { qdqisint8allowed: '1' } : {}),
+      ...(options.optimizedModelPath
+        ? { optimized_model_external_initializers_file_name: `${basename(options.optimizedModelPath)}.data`, optimized_model_external_initializers_min_size_in_bytes: LARGE_INITIALIZER_BYTES }
+        : {}),
       ...(options.externalDataFolder ? { model_external_initializers_file_folder_path: options.externalDataFolder } : {}),
     };
     const settings: InferenceSession.SessionOptions = {

@@ -55,7 +55,7 @@ describe('the loops of the kernel give what the formula gives', () => {
       values.forEach((value, i) => (expected[channelOf(dims, axis, i)] = Math.max(expected[channelOf(dims, axis, i)]!, Math.abs(value))));
       assert.deepEqual(maxima, expected);
       for (const [dtype, limit] of [['int8', 127], ['uint8', 127], ['int8', 20], ['int16', 3000]] as const) {
-        const scales = limit === 20 ? new Float64Array(maxima.length).fill(1 / 64) : scalesFromMaxima(maxima, limit);
+        const scales: Float64Array = limit === 20 ? new Float64Array(maxima.length).fill(1 / 64) : scalesFromMaxima(maxima, limit);
         const zero = weightZeroPoint(dtype);
         const all = quantizeElements(tensor, { axis, scales, dtype, limit }, 0, values.length);
         const wanted = values.map((value, i) => quantizeValue(value, scales[channelOf(dims, axis, i)]!, zero, zero - limit, zero + limit));

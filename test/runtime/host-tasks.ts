@@ -16,7 +16,9 @@ export const failWithCode = defineTask(here, 'failWithCode', async (hint: string
 
 export const failPlainly = defineTask(here, 'failPlainly', async (thrown: 'error' | 'text'): Promise<void> => {
   if (thrown === 'error') throw new TypeError('cannot read properties');
-  return Promise.reject('just text' as unknown as Error);
+  // A module of a user may throw what is no Error.
+  const module: string = 'data:text/javascript,throw%20"just%20text"';
+  await import(module);
 });
 
 /** Fails after its caller has got no answer yet, as code of a user may. */
