@@ -7,10 +7,10 @@ import type { RuntimeHost } from './runtime/host.js';
 import { readStaged, stagedFile, type StagedModel } from './runtime/staged-model.js';
 import { defineTask } from './runtime/task.js';
 
-/** Which samples may give ranges and decide, and which only judge. Names in order. */
+/** Which samples may decide (give ranges, choose a method), and which only judge. Names in order. */
 export interface SamplePartition {
   readonly all: readonly string[];
-  readonly forRanges: readonly string[];
+  readonly deciding: readonly string[];
   readonly heldOut: readonly string[];
 }
 
@@ -29,8 +29,8 @@ export const listSamplesTask = defineTask(
 );
 
 /**
- * Splits samples into those that give ranges and those held out. Without a table, a quarter of eight or more, drawn by a hash of their
- * names, is held out; with one, the samples that it was not made from are. Undefined without data.
+ * Splits samples into those that decide and those held out. Without a table, a quarter of eight or more, drawn by a hash of their names, is
+ * held out; so it is where a table was made from none of them. Otherwise those that the table was not made from are. Undefined without data.
  */
 export async function partitionSamples(
   host: RuntimeHost,
@@ -41,14 +41,8 @@ export async function partitionSamples(
   if (!data) return undefined;
   const listed = await host.run(listSamplesTask, { model: stagedFile(modelPath), data, digests: table !== undefined });
   const all = listed.map(({ name }) => name);
-  let isHeldOut: (name: string) => boolean;
-  if (table) {
-    const seen = new Set(table.samples.map(({ sha256 }) => sha256));
-    const unseen = new Set(listed.filter(({ sha256 }) => !seen.has(sha256)).map(({ name }) => name));
-    isHeldOut = (name) => unseen.has(name);
-  } else {
-    const held = holdOut(all);
-    isHeldOut = (name) => held.has(name);
-  }
-  return { all, forRanges: all.filter((name) => !isHeldOut(name)), heldOut: all.filter(isHeldOut) };
+  const seen = new Set(table?.samples.map(({ sha256 }) => sha256));
+  const unseen = listed.filter(({ sha256 }) => !seen.has(sha256)).map(({ name }) => name);
+  const heldOut = unseen.length === all.length ? holdOut(all) : new Set(unseen);
+  return { all, deciding: all.filter((name) => !heldOut.has(name)), heldOut: all.filter((name) => heldOut.has(name)) };
 }

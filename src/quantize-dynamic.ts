@@ -59,7 +59,7 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
     foreignTarget: false,
     findSlowNodes: undefined,
     // No sample gave a range, so that each may judge.
-    samples: samples && { ...samples, forRanges: [], heldOut: samples.all },
+    samples: samples && { ...samples, deciding: [], heldOut: samples.all },
     needsExactProducts: settings.weightType === 'int8' && !settings.reduceRange,
   };
 }

@@ -75,7 +75,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   };
 
   const method = options.method ?? QUANTIZE_DEFAULTS.method;
-  const judged = data && samples && samples.forRanges.length > 0;
+  const judged = data && samples && samples.deciding.length > 0;
   const methods = method !== 'auto' ? [method] : judged ? usableMethods(table) : (['percentile'] as const);
   let best: RangeMethod = methods[0]!;
   let chosen = planned(best);
@@ -85,7 +85,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   let trials: readonly MethodTrial[] = [];
   let means: ChannelMeans | undefined;
   const improvements: Change[] = [];
-  const trial: TrialJob | undefined = judged ? { host, baseline: stagedFile(options.model), data, samples: samples.forRanges } : undefined;
+  const trial: TrialJob | undefined = judged ? { host, baseline: stagedFile(options.model), data, samples: samples.deciding } : undefined;
   if (method === 'auto' && trial) {
     const choice = await chooseMethod(trial, prepared.model, methods.map((name) => ({ method: name, plan: planFor(prepared.model, name) })));
     ({ trials, method: best } = choice);

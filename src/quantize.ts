@@ -10,7 +10,7 @@ import { modelSize, readModel } from './onnx/read-model.js';
 import { writeModel } from './onnx/write-model.js';
 import type { SamplePartition } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
-import type { Warning } from './progress.js';
+import type { ProgressListener, Warning } from './progress.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { TARGETS, type TargetName } from './quantization/target.js';
 import { quantizeDynamic } from './quantize-dynamic.js';
@@ -69,7 +69,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     const sha256 = await sha256OfFile(options.model);
     const quantized = await quantizeByMode({ host, options, model, sha256, data, clock, warn: (warning) => warn(options, warnings, warning) });
     host.throwIfInterrupted();
-    const output = options.dryRun ? null : await write(options.output!, quantized.model);
+    const output = options.dryRun ? null : await write(options.output!, quantized.model, options.onProgress);
     clock.lap('write');
     let { integer } = quantized;
     if (quantized.verifyWritten && output) integer = (await kernelCoverage(host, stagedFile(output.path))).report;
@@ -126,8 +126,8 @@ async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
   }
 }
 
-async function write(path: string, model: Model): Promise<NonNullable<QuantizeResult['output']>> {
-  const { sizeBytes, sha256 } = await writeModel(path, model);
+async function write(path: string, model: Model, onProgress: ProgressListener | undefined): Promise<NonNullable<QuantizeResult['output']>> {
+  const { sizeBytes, sha256 } = await writeModel(path, model, { onBytes: (done, total) => onProgress?.({ stage: 'writing', done, total, unit: 'bytes' }) });
   return { path, sizeBytes, sha256 };
 }
 
@@ -153,7 +153,7 @@ function withPlanReasons(report: IntegerReport, planned: readonly QuantizedNode[
 
 function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: QuantizeCheck, samples: SamplePartition, slowNodes: readonly SlowNode[]): void {
   if (!check.heldOut) {
-    const message = `the ${check.samples} samples that the figures come from also gave the ranges, which flatters them`;
+    const message = `the ${check.samples} samples that the figures come from also gave the ranges or chose the method, which flatters them`;
     const advice = samples.all.length < 8 ? 'Give eight or more samples; every fourth is then held out.' : 'Judge it with `qdq compare` on samples that calibration has not seen.';
     warn(options, warnings, { code: 'not-held-out', message, advice });
   }

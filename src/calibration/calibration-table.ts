@@ -91,7 +91,8 @@ export function requireTableFor(table: CalibrationTable, model: { readonly name:
   if (table.model.sha256 === model.sha256) return;
   throw new QdqError(
     'table-mismatch',
-    `the calibration table is of another model: expected SHA-256 ${model.sha256} (${model.name}), received ${table.model.sha256} (${table.model.name})`,
+    `the calibration table is of another model: expected SHA-256 ${model.sha256} (${model.name}), ` +
+      `received ${table.model.sha256} (${table.model.name})`,
     'Make one for this model: qdq calibrate MODEL --data PATH -o TABLE.',
   );
 }

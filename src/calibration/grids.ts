@@ -1,7 +1,7 @@
 /** Steps along height and width between the elements of a grid. */
 export type GridStep = readonly [height: number, width: number];
 
-/** Elements along each edge of a grid, and in one image of it, at least, where the tensor has as many. Twice as many take a tenth longer. */
+/** Elements along each edge of a grid, and in one image of it, at least, where the tensor has as many. Twice as many take 6 % longer. */
 const GRID_EDGE = 7;
 const GRID_ELEMENTS = 8_192;
 

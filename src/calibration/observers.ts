@@ -13,9 +13,10 @@ export interface Observer<T extends number | null = number | null> {
   merge(a: T, b: T): T;
 }
 
-const least = (take: (scan: Scan) => number): Observer => ({ none: null, ofSample: (scan) => finite(take(scan)), merge: pick(Math.min) });
-const greatest = (take: (scan: Scan) => number): Observer => ({ none: null, ofSample: (scan) => finite(take(scan)), merge: pick(Math.max) });
-const sum = (take: (scan: Scan) => number): Observer<number> => ({ none: 0, ofSample: take, merge: (a, b) => a + b });
+type Take = (scan: Scan) => number;
+const least = (take: Take): Observer => ({ none: null, ofSample: (scan) => finite(take(scan)), merge: pick(Math.min) });
+const greatest = (take: Take): Observer => ({ none: null, ofSample: (scan) => finite(take(scan)), merge: pick(Math.max) });
+const sum = (take: Take): Observer<number> => ({ none: 0, ofSample: take, merge: (a, b) => a + b });
 
 /**
  * What is observed of every float tensor beside its histogram: a row gives a field of `TensorRecord` and of the table file.

@@ -34,7 +34,9 @@ function readFields(json: unknown): CalibrationTable {
     model: { name: textOf(name, 'model.name'), sha256: textOf(sha256, 'model.sha256') },
     sampled: booleanOf(sampled, 'sampled'),
     samples: listOf(samples, 'samples').map(readSample),
-    tensors: Object.fromEntries(Object.entries(fieldsOf(tensors, 'tensors')).map(([key, record]) => [key, readRecord(record, `tensors.${key}`)])),
+    tensors: Object.fromEntries(
+      Object.entries(fieldsOf(tensors, 'tensors')).map(([key, record]) => [key, readRecord(record, `tensors.${key}`)]),
+    ),
     nonFinite: listOf(nonFinite, 'nonFinite').map(readNonFinite),
   };
 }
@@ -64,7 +66,7 @@ function readRecord(value: unknown, field: string): TensorRecord {
   if (dtypeInfo(dtype as DType).name !== dtype) throw mismatch(`${field}.dtype`, dtype, 'an element type');
   return {
     dtype: dtype as DType,
-    dims: dims === null ? null : listOf(dims, `${field}.dims`).map((dim, axis) => (dim === null ? null : countOf(dim, `${field}.dims[${axis}]`))),
+    dims: dims === null ? null : listOf(dims, `${field}.dims`).map((dim) => (dim === null ? null : countOf(dim, `${field}.dims`))),
     samples: countOf(samples, `${field}.samples`),
     count: countOf(count, `${field}.count`),
     sampled: booleanOf(sampled, `${field}.sampled`),

@@ -45,9 +45,12 @@ async function readText(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    const missing = error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
-    throw missing
-      ? new QdqError('file-not-found', `${path} does not exist; expected a calibration table`, 'Make one with: qdq calibrate MODEL --data PATH -o TABLE.')
-      : new QdqError('file-unreadable', `${path} cannot be read: ${messageOf(error)}`, 'Give the path of a table that qdq calibrate wrote.', { cause: error });
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code === 'ENOENT' || code === 'ENOTDIR') {
+      const hint = 'Make one with: qdq calibrate MODEL --data PATH -o TABLE.';
+      throw new QdqError('file-not-found', `${path} does not exist; expected a calibration table`, hint, { cause: error });
+    }
+    const hint = 'Give the path of a table that qdq calibrate wrote.';
+    throw new QdqError('file-unreadable', `${path} cannot be read: ${messageOf(error)}`, hint, { cause: error });
   }
 }

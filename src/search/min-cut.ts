@@ -28,7 +28,7 @@ export class CutGraph {
   sourceSide(): Set<number> {
     for (let levels = this.#levels(); levels[CutGraph.SINK]! >= 0; levels = this.#levels()) {
       const next = new Array<number>(levels.length).fill(0);
-      while (this.#push(CutGraph.SOURCE, Infinity, levels, next) > 0);
+      while (this.#push(levels, next));
     }
     return new Set(this.#levels().flatMap((level, vertex) => (level >= 0 ? [vertex] : [])));
   }
@@ -49,20 +49,38 @@ export class CutGraph {
     return levels;
   }
 
-  #push(vertex: number, limit: number, levels: readonly number[], next: number[]): number {
-    if (vertex === CutGraph.SINK) return limit;
+  /** Sends what flows along one path whose levels rise by one, and says whether there was one. `next` holds each vertex's first edge that may lead on. */
+  #push(levels: readonly number[], next: number[]): boolean {
+    const path: number[] = [];
+    for (let vertex: number = CutGraph.SOURCE; vertex !== CutGraph.SINK; ) {
+      const edge = this.#edgeOn(vertex, levels, next);
+      if (edge !== undefined) {
+        path.push(edge);
+        vertex = this.#edges[edge]!.to;
+        continue;
+      }
+      const last = path.pop();
+      if (last === undefined) return false;
+      vertex = this.#edges[last ^ 1]!.to;
+      next[vertex]!++;
+    }
+    const pushed = path.reduce((least, edge) => Math.min(least, this.#edges[edge]!.capacity), Infinity);
+    for (const edge of path) {
+      this.#edges[edge]!.capacity -= pushed;
+      this.#edges[edge ^ 1]!.capacity += pushed;
+    }
+    return true;
+  }
+
+  /** The next edge from a vertex with capacity left to the level above. */
+  #edgeOn(vertex: number, levels: readonly number[], next: number[]): number | undefined {
     const outgoing = this.#outgoing[vertex]!;
     for (; next[vertex]! < outgoing.length; next[vertex]!++) {
       const edge = outgoing[next[vertex]!]!;
       const { to, capacity } = this.#edges[edge]!;
-      if (capacity <= EPSILON || levels[to] !== levels[vertex]! + 1) continue;
-      const pushed = this.#push(to, Math.min(limit, capacity), levels, next);
-      if (pushed <= 0) continue;
-      this.#edges[edge]!.capacity -= pushed;
-      this.#edges[edge ^ 1]!.capacity += pushed;
-      return pushed;
+      if (capacity > EPSILON && levels[to] === levels[vertex]! + 1) return edge;
     }
-    return 0;
+    return undefined;
   }
 }
 
