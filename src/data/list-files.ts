@@ -70,7 +70,7 @@ async function collect(folder: string, walk: Walk): Promise<void> {
     const name = relative(walk.root, path).split(sep).join('/') || basename(resolve(path));
     walk.files.push({ kind, path, name, root: walk.root });
   };
-  if (entries.some(({ name }) => name === 'input_0.pb')) return add('test-set', folder);
+  if (entries.some(({ name }) => name === 'input_0.pb')) { add('test-set', folder); return; }
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     if (entry.name.startsWith('.')) continue;
     const path = join(folder, entry.name);

@@ -44,7 +44,8 @@ function parsePreprocessorConfig(config: Config, path: string): { options: Image
 }
 
 function sizeOptions(config: Config, path: string): ImageOptions {
-  const type = String(config['image_processor_type'] ?? config['feature_extractor_type'] ?? '');
+  const named = config['image_processor_type'] ?? config['feature_extractor_type'];
+  const type = typeof named === 'string' ? named : '';
   const size = config['size'];
   const cropSize = config['crop_size'] === undefined ? undefined : readSize(config['crop_size'], `${path}: crop_size`);
   const crop = config['do_center_crop'] === true ? cropSize : undefined;

@@ -2,8 +2,11 @@ import { openData } from '../data/open-data.js';
 import type { DataSpec } from '../data/data-spec.js';
 import { modelInputs } from '../data/model-inputs.js';
 import { indexOf } from '../graph/graph-index.js';
-import { markNodes } from '../runtime/fused-graph.js';
-import { profileRuns } from '../runtime/profile.js';
+import type { Graph, Node } from '../graph/model.js';
+import { markNodes, type MarkedModel } from '../runtime/fused-graph.js';
+import { isComputeOperator } from '../runtime/kernels.js';
+import { computeNodeBehind } from '../runtime/measured-report.js';
+import { profileRuns, type ProfiledNode } from '../runtime/profile.js';
 import { readStaged, type StagedModel } from '../runtime/staged-model.js';
 import { defineTask } from '../runtime/task.js';
 import { elementCount, type Tensor } from '../tensor/tensor.js';
@@ -22,7 +25,7 @@ export interface ProfileNodesArguments {
 
 /** A node of the optimized graph as it ran. */
 export interface NodeTime {
-  /** Names of the model's nodes that it stands for, as far as that can be told. */
+  /** Names of the model's nodes that it stands for, as far as that can be told: the one that takes the time first. */
   readonly names: readonly string[];
   readonly opType: string;
   /** Median time in one run of the model, in milliseconds. */
@@ -41,17 +44,24 @@ export const profileNodesTask = defineTask(import.meta.url, 'profileNodesTask', 
   for await (const { inputs } of data.filter((name) => only.has(name))) feeds.push(inputs);
   const { runs, warmup, threads, scratchPrefix } = args;
   const profiled = await profileRuns(marked.bytes, feeds, { runs, warmup, threads, scratchPrefix, externalDataFolder: args.model.externalDataFolder });
-  const index = indexOf(model.graph);
   return profiled.map((node) => {
-    const byMark = marked.nodesIn(node.name).map(({ name }) => name);
-    // The layout optimizer names kernels after the value that they make.
-    const maker = byMark.length > 0 ? undefined : index.producer(node.name.replace(/_nchwc.*$/, ''))?.name;
     const sorted = [...node.timesMs].sort((a, b) => a - b);
     return {
-      names: maker === undefined ? byMark : [maker],
+      names: nodesOf(model.graph, marked, node).map(({ name }) => name),
       opType: node.opType,
       timeMs: (sorted[sorted.length >> 1] ?? 0) * (node.timesMs.length / runs),
       elements: elementCount(node.outputs[0]?.dims ?? []),
     };
   });
 });
+
+/** The nodes that a kernel stands for, the one that multiplies first. */
+function nodesOf(graph: Graph, marked: MarkedModel, kernel: ProfiledNode): readonly Node[] {
+  const byMark = marked.nodesIn(kernel.name);
+  if (byMark.length > 0) return byMark;
+  // The layout optimizer names kernels after the value that they make, which is that of an activation where the kernel took one along.
+  const value = kernel.name.replace(/_nchwc.*$/, '');
+  const maker = indexOf(graph).producer(value);
+  const source = isComputeOperator(kernel.opType) ? computeNodeBehind(graph, value) : undefined;
+  return [...new Set([source, maker])].filter((node) => node !== undefined);
+}

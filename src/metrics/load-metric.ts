@@ -107,7 +107,8 @@ function statefulMetric(name: string, factory: MetricFactory): TaskMetric {
   return {
     add(outputs, label, sample) {
       guarded(name, `on sample "${sample}"`, () => {
-        const returned: unknown = state.add(viewsOf(outputs), label, sample);
+        // A user's function may return whatever it likes, its declared type notwithstanding.
+        const returned: unknown = Reflect.apply(state.add, state, [viewsOf(outputs), label, sample]);
         if (returned instanceof Promise) throw new TypeError('add() must not be asynchronous');
       });
       samples++;

@@ -135,7 +135,7 @@ function labelsOf(label: unknown, sample: string): number[] {
     if (typeof index === 'number' && Number.isInteger(index) && index >= 0) return index;
     throw new QdqError(
       'data-invalid',
-      `label of sample "${sample}": expected a class index, received ${JSON.stringify(index) ?? 'nothing'}`,
+      `label of sample "${sample}": expected a class index, received ${index === undefined ? 'nothing' : JSON.stringify(index)}`,
       'Labels are class indices from 0, one per sample, or a list with one per row of a batch.',
     );
   });

@@ -47,7 +47,7 @@ export function readMessage<N extends MessageName>(name: N, bytes: Uint8Array): 
   const reader = protobuf.Reader.create(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
   reader.discardUnknown = false;
   reader.string = readLosslessText;
-  return messageType(name).decode(reader) as unknown as Message<N>;
+  return messageType(name).decode(reader);
 }
 
 /**
@@ -57,7 +57,7 @@ export function readMessage<N extends MessageName>(name: N, bytes: Uint8Array): 
 export function writeMessage<N extends MessageName>(name: N, message: Message<N>): Uint8Array {
   const writer = protobuf.Writer.create();
   writer.string = writeLosslessText;
-  return messageType(name).encode(message as protobuf.Message, writer).finish(true);
+  return messageType(name).encode(message, writer).finish(true);
 }
 
 /**

@@ -18,7 +18,7 @@ export class Source<N extends MessageName, T extends object> {
     object: T,
   ): { message: Message<N>; decoded: T | undefined } {
     const { origin } = object;
-    if (!(origin instanceof Source)) return { message: {} as Message<N>, decoded: undefined };
+    if (!(origin instanceof Source)) return { message: {}, decoded: undefined };
     const source = origin as Source<N, T>;
     return { message: source.#message, decoded: source.#decoded };
   }

@@ -15,14 +15,14 @@ const ROUTES = findRoutes();
  * show them: sparse constants, functions, training graphs. What holds no changed tensor stays the same object.
  */
 export function mapTensors(message: Message<'ModelProto'>, change: ChangeTensor): Message<'ModelProto'> {
-  return mapMessage('ModelProto', message as AnyMessage, change) as Message<'ModelProto'>;
+  return mapMessage('ModelProto', message, change);
 }
 
 function mapMessage(name: MessageName, message: AnyMessage, change: ChangeTensor): AnyMessage {
   const changes: Record<string, unknown> = {};
   for (const [field, type] of ROUTES.get(name) ?? []) {
     const mapOne = (value: AnyMessage): AnyMessage =>
-      type === 'TensorProto' ? (change(value as Message<'TensorProto'>, field) as AnyMessage) : mapMessage(type, value, change);
+      type === 'TensorProto' ? change(value, field) : mapMessage(type, value, change);
     const value = message[field] as AnyMessage | readonly AnyMessage[] | null | undefined;
     if (!value) continue;
     if (!Array.isArray(value)) {
@@ -37,7 +37,7 @@ function mapMessage(name: MessageName, message: AnyMessage, change: ChangeTensor
 
 function findRoutes(): Map<MessageName, [string, MessageName][]> {
   const fields = Object.entries(MESSAGES).flatMap(([name, message]) =>
-    Object.entries(message).map(([field, [type]]) => ({ name, field, type: type.replace('[]', '') })),
+    Object.entries(message as Record<string, readonly [string, ...unknown[]]>).map(([field, [type]]) => ({ name, field, type: type.replace('[]', '') })),
   );
   const reaching = new Set<string>(['TensorProto']);
   for (let before = 0; before < reaching.size; ) {

@@ -52,14 +52,14 @@ function profiledKernels(graph: Graph, nodes: readonly NodeInGraph[], marked: Ma
   for (const kernel of profiled) {
     if (!isComputeOperator(kernel.opType)) continue;
     const byMark = marked.nodesIn(kernel.name).filter((node) => wanted.has(node));
-    const node = byMark[0] ?? behindOutput(graph, kernel.name.replace(/_nchwc.*$/, ''));
+    const node = byMark[0] ?? computeNodeBehind(graph, kernel.name.replace(/_nchwc.*$/, ''));
     if (node && wanted.has(node)) kernels.set(node, kernel);
   }
   return kernels;
 }
 
 /** The compute node that makes a value, activations in between skipped. */
-function behindOutput(graph: Graph, value: string): Node | undefined {
+export function computeNodeBehind(graph: Graph, value: string): Node | undefined {
   const index = indexOf(graph);
   for (let node = index.producer(value); node; node = index.producer(node.inputs[0] ?? '')) {
     if (computeArithmetic(node)) return node;

@@ -126,7 +126,7 @@ export class Session {
   /** `run` without conversions, for loops that are timed or that dispose of outputs themselves. */
   async runRaw(feeds: Record<string, OrtTensor>, fetch = this.#tensorOutputs): Promise<Record<string, OrtTensor>> {
     try {
-      return (fetch ? await this.#session.run(feeds, [...fetch]) : await this.#session.run(feeds)) as Record<string, OrtTensor>;
+      return fetch ? await this.#session.run(feeds, [...fetch]) : await this.#session.run(feeds);
     } catch (error) {
       throw rejection(error);
     }
@@ -156,7 +156,8 @@ function toOrt(tensor: Tensor): OrtTensor {
 }
 
 function fromOrt(value: OrtTensor): Tensor | undefined {
-  if (value.dims === undefined) return undefined;
+  // Sequences and maps come as they are, without dimensions.
+  if (!('dims' in value)) return undefined;
   const dtype = value.type as DType;
   if (dtype === 'string') {
     return { dtype, dims: value.dims, storage: memoryStorage(new Uint8Array()), strings: value.data as string[] };
@@ -168,7 +169,7 @@ function fromOrt(value: OrtTensor): Tensor | undefined {
 
 function sessionValue(metadata: InferenceSession.ValueMetadata): SessionValue {
   return metadata.isTensor
-    ? { name: metadata.name, dtype: (dtypeInfo(metadata.type as DType).code ? metadata.type : 'unknown') as DType, shape: metadata.shape }
+    ? { name: metadata.name, dtype: dtypeInfo(metadata.type).code ? metadata.type : 'unknown', shape: metadata.shape }
     : { name: metadata.name, dtype: 'unknown', shape: [] };
 }
 

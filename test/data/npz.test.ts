@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { deflateRawSync } from 'node:zlib';
 import { crc32, crc32InScript } from '../../src/data/crc32.js';
+import { QdqError } from '../../src/errors.js';
 import { encodeNpy } from '../../src/data/encode-npy.js';
 import { encodeNpz, writeNpz } from '../../src/data/npz.js';
 import { memoryStorage, type Tensor } from '../../src/tensor/tensor.js';
@@ -89,8 +90,8 @@ test('listNpz survives damage of any byte: the right arrays or a clear error', a
     const damaged = Buffer.from(whole);
     damaged[at]! ^= 0x41;
     writeFileSync(path, damaged);
-    const arrays = await readArrays(path).catch((error: { code?: string }) => {
-      assert.equal(error.code, 'data-invalid', `byte ${at}: ${String(error)}`);
+    const arrays = await readArrays(path).catch((error: unknown) => {
+      assert.ok(error instanceof QdqError && error.code === 'data-invalid', `byte ${at}`);
       refused++;
       return new Map<string, Tensor>();
     });

@@ -129,7 +129,7 @@ test('an attribute: only it changes, its own doc string stays', () => {
     withNode(0, (node) => {
       const shape = node.attributes.get('kernel_shape')!;
       assert.equal(shape.kind, 'ints');
-      return withAttributes(node, { kernel_shape: { ...shape, value: [5, 5] } as Attribute, group: { kind: 'int', value: 4 } });
+      return withAttributes(node, { kernel_shape: { ...shape, value: [5, 5] }, group: { kind: 'int', value: 4 } });
     }),
     messageWithNode(0, { attribute: [{ ...kernel, ints: [5, 5] }, alpha!, note!, { name: 'group', i: 4, type: 2 }] }),
   );
@@ -166,9 +166,9 @@ test('a node inside a body', () => {
     withNode(1, (node) => {
       const branch = node.attributes.get('then_branch')!;
       assert.equal(branch.kind, 'graph');
-      const body = (branch as Extract<Attribute, { kind: 'graph' }>).value;
+      const body = (branch).value;
       const value = { ...body, nodes: body.nodes.map((item) => ({ ...item, opType: 'Abs' })) };
-      return withAttributes(node, { then_branch: { ...branch, value } as Attribute });
+      return withAttributes(node, { then_branch: { ...branch, value } });
     }),
     messageWithNode(1, { attribute: [{ name: 'then_branch', g: inner, type: 5 }, otherwise!] }),
   );

@@ -27,9 +27,15 @@ export interface SelectedModel {
   readonly selection: Selection;
 }
 
+type KeptFloat = (node: { readonly name: string }) => string | undefined;
+
 /** Cleans a model and chooses its nodes. */
-export async function selectIn(host: RuntimeHost, model: Model, keptFloat?: (node: { readonly name: string }) => string | undefined): Promise<SelectedModel> {
-  const prepared = await prepareModel(host, model, '/nowhere');
+export async function selectIn(host: RuntimeHost, model: Model, keptFloat?: KeptFloat): Promise<SelectedModel> {
+  return selectAgain(await prepareModel(host, model, '/nowhere'), keptFloat);
+}
+
+/** Chooses the nodes of a model that was cleaned before. */
+export function selectAgain(prepared: PreparedModel, keptFloat?: KeptFloat): SelectedModel {
   const opset = prepared.model.opsets.get('') ?? 1;
   return { prepared, selection: selectNodes(prepared.model.graph, prepared.types, keptFloat ? { opset, keptFloat } : { opset }) };
 }

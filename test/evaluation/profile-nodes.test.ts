@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { profileNodesTask, type NodeTime } from '../../src/evaluation/profile-nodes.js';
+import { float, type GraphBuilder, noiseTensor, type OpSpec, SAME_PADS } from '../helpers/graph-builder.js';
+import { recordingContext, stage, writeSamples } from './workshop.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'qdq-nodes-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+const images = writeSamples(folder, 'images', { a: { x: noiseTensor([1, 16, 8, 8], 1) }, b: { x: noiseTensor([1, 16, 8, 8], 2) } });
+const rows = writeSamples(folder, 'rows', { a: { x: noiseTensor([4, 32], 1) } });
+
+async function profile(build: (g: GraphBuilder) => void, data = images, only = ['a.npz', 'b.npz']): Promise<NodeTime[]> {
+  const model = stage(folder, 'model.onnx', build);
+  return profileNodesTask.run({ model, data, only, threads: 1, runs: 4, warmup: 1, scratchPrefix: join(folder, 'trace') }, recordingContext());
+}
+
+const image = (g: GraphBuilder) => g.input('x', [1, 16, 8, 8]);
+const conv = (g: GraphBuilder, name: string, x: string) => g.op(name, 'Conv', [x, g.weight(`${name}_w`, [16, 16, 3, 3])], { attributes: SAME_PADS });
+const integerConv = (g: GraphBuilder, name: string, x: string) => g.op(name, 'Conv', [x, g.quantizedWeight(`${name}_w`, [16, 16, 3, 3], { axis: 0 })], { attributes: SAME_PADS });
+
+/** Names by operator, of what is no change of layout. */
+const kernels = (times: readonly NodeTime[]) => times.filter(({ opType }) => !/^Reorder|^Transpose$/.test(opType)).map(({ opType, names }) => `${opType}: ${names.join(', ')}`);
+
+describe('profileNodesTask: which nodes a kernel stands for', () => {
+  test('float convolutions, whose kernels are named after what they make', async () => {
+    assert.deepEqual(kernels(await profile((g) => g.output(g.op('end', 'Softmax', [conv(g, 'b', conv(g, 'a', image(g)))])))), ['Conv: a', 'Conv: b', 'Softmax: end']);
+  });
+
+  const activations: readonly [string, OpSpec][] = [
+    ['Relu', {}],
+    ['LeakyRelu', { attributes: { alpha: float(0.1) } }],
+    ['Sigmoid', {}],
+    ['Tanh', {}],
+    ['HardSigmoid', {}],
+  ];
+  for (const [opType, spec] of activations) {
+    test(`a convolution that takes ${opType} along is named first`, async () => {
+      assert.deepEqual(kernels(await profile((g) => g.output(g.op('act', opType, [conv(g, 'a', image(g))], spec)))), ['Conv: a, act']);
+    });
+  }
+
+  test('a residual, whose Add and Relu the convolution takes along', async () => {
+    const residual = (g: GraphBuilder) => {
+      const first = g.op('relu', 'Relu', [conv(g, 'a', image(g))]);
+      g.output(conv(g, 'c', g.op('end', 'Relu', [g.op('sum', 'Add', [conv(g, 'b', first), first])])));
+    };
+    assert.deepEqual(kernels(await profile(residual)), ['Conv: a, relu', 'Conv: b', 'Conv: c']);
+  });
+
+  test('a product with its bias and activation', async () => {
+    const product = (g: GraphBuilder) => g.output(g.op('relu', 'Relu', [g.op('sum', 'Add', [g.op('m', 'MatMul', [g.input('x', [4, 32]), g.weight('w', [32, 16])]), g.weight('b', [16])])]));
+    assert.deepEqual(kernels(await profile(product, rows, ['a.npz'])), ['FusedGemm: m']);
+  });
+
+  test('integer kernels and conversions keep their names', async () => {
+    const build = (g: GraphBuilder) => g.output(g.pair(g.op('act', 'LeakyRelu', [g.pair(integerConv(g, 'a', g.pair(image(g))))], { attributes: { alpha: float(0.1) } })));
+    assert.deepEqual(kernels(await profile(build)), ['QuantizeLinear: x_q', 'QLinearConv: a', 'QLinearLeakyRelu: act', 'DequantizeLinear: act_q_dq']);
+  });
+});
+
+describe('profileNodesTask: figures', () => {
+  test('times of one run, and the elements that each node makes', async () => {
+    const times = await profile((g) => g.output(g.op('pool', 'GlobalAveragePool', [conv(g, 'a', image(g))])));
+    const byName = new Map(times.flatMap((time) => time.names.map((name) => [name, time] as const)));
+    assert.deepEqual([byName.get('a')!.elements, byName.get('pool')!.elements], [16 * 64, 16]);
+    for (const { timeMs } of times) assert.ok(timeMs >= 0 && timeMs < 1000, String(timeMs));
+    assert.ok(byName.get('a')!.timeMs > 0);
+  });
+
+  test('a node in a loop of ten takes ten times its own', async () => {
+    const loop = (g: GraphBuilder) => {
+      const x = g.input('x', [4, 32]);
+      const { value: body } = bodyOf(g);
+      g.output(g.op('loop', 'Loop', [g.ints('ten', [10], []), '', x], { attributes: { body: { kind: 'graph', value: body } } }));
+    };
+    const times = await profile(loop, rows, ['a.npz']);
+    const inner = times.find(({ names }) => names.includes('inner'))!;
+    const whole = times.find(({ names }) => names.includes('loop'))!;
+    assert.equal(inner.opType, 'MatMul');
+    assert.ok(inner.timeMs > 0 && inner.timeMs < whole.timeMs * 1.5, `${inner.timeMs} of ${whole.timeMs}`);
+  });
+
+  test('leaves no trace behind', async () => {
+    await profile((g) => g.output(conv(g, 'a', image(g))), images, ['b.npz']);
+    assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('trace')), []);
+  });
+});
+
+/** v ↦ v · w, as the body of a Loop. */
+function bodyOf(g: GraphBuilder) {
+  const Builder = g.constructor as new (opset: number) => GraphBuilder;
+  const body = new Builder(g.opset);
+  body.input('i', [], 'int64');
+  body.input('go', [], 'bool');
+  const v = body.input('v', [4, 32]);
+  body.output(body.op('go_on', 'Identity', ['go']), body.op('inner', 'MatMul', [v, body.weight('inner_w', [32, 32])]));
+  return { kind: 'graph', value: body.graph('body') } as const;
+}
