@@ -25,7 +25,8 @@ export interface MetricFactory {
   /** Default: true. */
   readonly higherIsBetter?: boolean;
   create(): {
-    add(outputs: Record<string, MetricOutput>, label: unknown, sample: string): void;
+    /** What it returns is not used. */
+    add(outputs: Record<string, MetricOutput>, label: unknown, sample: string): unknown;
     result(): number;
   };
 }
@@ -107,8 +108,7 @@ function statefulMetric(name: string, factory: MetricFactory): TaskMetric {
   return {
     add(outputs, label, sample) {
       guarded(name, `on sample "${sample}"`, () => {
-        // A user's function may return whatever it likes, its declared type notwithstanding.
-        const returned: unknown = Reflect.apply(state.add, state, [viewsOf(outputs), label, sample]);
+        const returned = state.add(viewsOf(outputs), label, sample);
         if (returned instanceof Promise) throw new TypeError('add() must not be asynchronous');
       });
       samples++;
