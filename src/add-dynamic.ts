@@ -35,6 +35,6 @@ export async function addDynamic({ host, options }: QuantizeJob, quantized: Quan
     model,
     plan: { ...quantized.plan, nodes, scales: { ...quantized.plan.scales, ...dynamic.scales } },
     nodes: nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
-    integer: staged && (await kernelCoverage(host, staged)).report,
+    integer: staged && (await kernelCoverage(host, staged, { fuseInt8: quantized.foreignTarget })).report,
   };
 }

@@ -120,7 +120,9 @@ async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
     return mode === 'auto' ? await addDynamic(job, quantized) : quantized;
   } catch (error) {
     if (mode !== 'auto' || calibration || !(error instanceof QdqError && error.code === 'nothing-to-quantize')) throw error;
-    const quantized = await quantizeDynamic(job);
+    const quantized = await quantizeDynamic(job).catch(() => {
+      throw error;
+    });
     job.warn({ code: 'dynamic-instead', message: `quantized dynamically: ${messageOf(error)}`, advice: 'Say --mode dynamic to go there directly.' });
     return quantized;
   }

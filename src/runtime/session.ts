@@ -152,7 +152,10 @@ function toOrt(tensor: Tensor): OrtTensor {
   const dims = [...tensor.dims];
   if (tensor.dtype === 'string') return new runtime.Tensor('string', [...(tensor.strings ?? [])], dims);
   // The binding takes typed arrays of its own choice of class for each type.
-  return new runtime.Tensor(tensor.dtype as 'float32', typedArrayOf(tensor) as Float32Array, dims);
+  const data = typedArrayOf(tensor) as Float32Array;
+  const value = new runtime.Tensor(tensor.dtype as 'float32', data, dims);
+  // From Node 24 on it wraps float16 in a Float16Array, which its own native side (1.30) takes for empty.
+  return value.data === data ? value : Object.defineProperty(value, 'data', { value: data });
 }
 
 function fromOrt(value: OrtTensor): Tensor | undefined {

@@ -39,7 +39,8 @@ describe('profileNodesTask: which nodes a kernel stands for', () => {
   ];
   for (const [opType, spec] of activations) {
     test(`a convolution that takes ${opType} along is named first`, async () => {
-      assert.deepEqual(kernels(await profile((g) => g.output(g.op('act', opType, [conv(g, 'a', image(g))], spec)))), ['Conv: a, act']);
+      const [kernel, ...others] = (await profile((g) => g.output(g.op('act', opType, [conv(g, 'a', image(g))], spec)))).filter(({ names }) => names.length > 0);
+      assert.deepEqual([kernel!.names[0], others], ['a', []]);
     });
   }
 
@@ -48,7 +49,8 @@ describe('profileNodesTask: which nodes a kernel stands for', () => {
       const first = g.op('relu', 'Relu', [conv(g, 'a', image(g))]);
       g.output(conv(g, 'c', g.op('end', 'Relu', [g.op('sum', 'Add', [conv(g, 'b', first), first])])));
     };
-    assert.deepEqual(kernels(await profile(residual)), ['Conv: a, relu', 'Conv: b', 'Conv: c']);
+    const times = await profile(residual);
+    assert.deepEqual(times.filter(({ names }) => names.length > 0).map(({ names }) => names[0]), ['a', 'b', 'c']);
   });
 
   test('a product with its bias and activation', async () => {
@@ -71,17 +73,19 @@ describe('profileNodesTask: figures', () => {
     assert.ok(byName.get('a')!.timeMs > 0);
   });
 
-  test('a node in a loop of ten takes ten times its own', async () => {
+  test('a node in a body counts all its turns', async () => {
+    const wide = writeSamples(folder, 'wide', { a: { x: noiseTensor([64, 128], 1) } });
     const loop = (g: GraphBuilder) => {
-      const x = g.input('x', [4, 32]);
+      const x = g.input('x', [64, 128]);
       const { value: body } = bodyOf(g);
       g.output(g.op('loop', 'Loop', [g.ints('ten', [10], []), '', x], { attributes: { body: { kind: 'graph', value: body } } }));
     };
-    const times = await profile(loop, rows, ['a.npz']);
+    const times = await profile(loop, wide, ['a.npz']);
     const inner = times.find(({ names }) => names.includes('inner'))!;
     const whole = times.find(({ names }) => names.includes('loop'))!;
     assert.equal(inner.opType, 'MatMul');
-    assert.ok(inner.timeMs > 0 && inner.timeMs < whole.timeMs * 1.5, `${inner.timeMs} of ${whole.timeMs}`);
+    // Ten products are most of what the loop takes; one of them would be a tenth.
+    assert.ok(inner.timeMs > whole.timeMs / 4 && inner.timeMs < whole.timeMs * 1.5, `${inner.timeMs} of ${whole.timeMs} ms`);
   });
 
   test('leaves no trace behind', async () => {
@@ -96,7 +100,7 @@ function bodyOf(g: GraphBuilder) {
   const body = new Builder(g.opset);
   body.input('i', [], 'int64');
   body.input('go', [], 'bool');
-  const v = body.input('v', [4, 32]);
-  body.output(body.op('go_on', 'Identity', ['go']), body.op('inner', 'MatMul', [v, body.weight('inner_w', [32, 32])]));
+  const v = body.input('v', [64, 128]);
+  body.output(body.op('go_on', 'Identity', ['go']), body.op('inner', 'MatMul', [v, body.weight('inner_w', [128, 128])]));
   return { kind: 'graph', value: body.graph('body') } as const;
 }
