@@ -15,6 +15,7 @@ import type { Change } from './passes/pass.js';
 import { prepareModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
 import { correctBiases } from './quantization/bias-correction.js';
+import { drownedJoins } from './quantization/drowned-joins.js';
 import { nodeFilter } from './quantization/filters.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
@@ -62,8 +63,13 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const filters = { ...options, exclude: [...(options.exclude ?? []), ...overrides.float] };
   const range = { percentile: options.percentile ?? QUANTIZE_DEFAULTS.percentile, levels: levelsOf(settings.activationType), symmetric: settings.symmetricActivations };
   const filter = nodeFilter(filters);
+  let drowned: FloatReasons = new Map();
   const selectFor = (model: Model, reasons?: FloatReasons) =>
-    selectNodes(model.graph, prepared.types, { opset: model.opsets.get('') ?? 1, keptFloat: (node) => filter(node) ?? reasons?.get(node.name) });
+    selectNodes(model.graph, prepared.types, {
+      opset: model.opsets.get('') ?? 1,
+      keptFloat: (node) => filter(node) ?? drowned.get(node.name) ?? reasons?.get(node.name),
+    });
+  drowned = drownedJoins(prepared.model.graph, selectFor(prepared.model), rangeLookup(table, 'minmax', range, overrides.ranges));
   const planFor = (model: Model, method: RangeMethod, reasons?: FloatReasons) =>
     planStatic(model, selectFor(model, reasons), prepared.types, rangeLookup(table, method, range, overrides.ranges), { ...settings, method });
   /** A plan with further nodes kept in float, and biases corrected for those that are not where means are given. */
