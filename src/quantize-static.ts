@@ -117,6 +117,9 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const verified = options.verify === false ? undefined : await verifyPlan(host, chosen.model, chosen.plan, folder, { fuseInt8: foreignTarget });
   const plan = verified?.plan ?? chosen.plan;
   refuseNothing(plan, options.model);
+  // What a repair took back to float takes its own bias again.
+  const repaired = verified !== undefined && verified.changes.length > 0;
+  const float = repaired && means ? correctBiases(prepared.model, plan, means).model : chosen.model;
   clock.lap('verify');
   const changes: readonly Change[] = [...prepared.changes, ...improvements, ...(verified?.changes ?? [])];
   return {
@@ -125,14 +128,14 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     method: plan.method,
     methods: trials,
     plan,
-    model: verified?.quantized ?? applyStaticPlan(chosen.model, plan),
+    model: verified && float === chosen.model ? verified.quantized : applyStaticPlan(float, plan),
     nodes: plan.nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
     changes,
     integer: verified?.integer ?? null,
     verifyWritten: false,
     samples,
     foreignTarget,
-    findSlowNodes: trial && (() => findSlowNodes(trial, { model: chosen.model, plan }, selectFor(chosen.model, keptReasons(plan)), options.threads ?? 1)),
+    findSlowNodes: trial && (() => findSlowNodes(trial, { model: float, plan }, selectFor(float, keptReasons(plan)), options.threads ?? 1)),
     needsExactProducts: settings.target === 'ort-x64-vnni' && !settings.reduceRange,
   };
 }

@@ -33,6 +33,12 @@ export function indexOf(graph: Graph): GraphIndex {
   return index;
 }
 
+/** The node that alone reads a value, itself and not through a body; undefined where others do, or the graph's output is it. */
+export function soleReader(index: GraphIndex, value: string): Node | undefined {
+  const uses = index.uses(value);
+  return uses.length === 1 && uses[0]!.input >= 0 && !index.isOutput(value) ? uses[0]!.node : undefined;
+}
+
 /** Values that a graph's nodes read but that the graph does not define: captures of an outer scope. */
 export function capturedValues(graph: Graph): Set<string> {
   const defined = new Set<string>([

@@ -1,6 +1,6 @@
 import { floatAttribute, intAttribute } from '../graph/attributes.js';
 import { GraphEditor } from '../graph/graph-editor.js';
-import { indexOf, type GraphIndex } from '../graph/graph-index.js';
+import { indexOf, soleReader, type GraphIndex } from '../graph/graph-index.js';
 import type { Graph, Model, Node } from '../graph/model.js';
 import { tensorFromArray, type Tensor } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
@@ -33,7 +33,7 @@ function foldOnce(graph: Graph, changes: Change[]): Graph {
   const folded: string[] = [];
   for (const conv of graph.nodes) {
     if (conv.domain !== '' || (conv.opType !== 'Conv' && conv.opType !== 'ConvTranspose')) continue;
-    const follower = onlyReader(index, conv);
+    const follower = soleReader(index, conv.outputs[0] ?? '');
     const weight = index.constant(conv.inputs[1] ?? '');
     const bias = conv.inputs[2] ? index.constant(conv.inputs[2]) : undefined;
     if (!follower || weight?.dtype !== 'float32' || (conv.inputs[2] && bias?.dtype !== 'float32')) continue;
@@ -50,13 +50,6 @@ function foldOnce(graph: Graph, changes: Change[]): Graph {
   const message = `${folded.length} per-channel operators were folded into the convolutions before them`;
   changes.push({ pass: 'fold-into-convolution', names: folded, message });
   return editor.finish();
-}
-
-function onlyReader(index: GraphIndex, node: Node): Node | undefined {
-  const [output] = node.outputs;
-  if (!output || index.isOutput(output)) return undefined;
-  const uses = index.uses(output);
-  return uses.length === 1 && uses[0]!.input >= 0 ? uses[0]!.node : undefined;
 }
 
 /** Output channels of a convolution: axis 0 of a Conv weight, axis 1 times the groups of a ConvTranspose weight. */

@@ -1,5 +1,5 @@
 import { createNode, GraphEditor } from '../graph/graph-editor.js';
-import { indexOf, type GraphIndex } from '../graph/graph-index.js';
+import { indexOf, soleReader, type GraphIndex } from '../graph/graph-index.js';
 import type { Node } from '../graph/model.js';
 import { elementCount } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
@@ -77,9 +77,4 @@ function isOnnx(node: Node, opType: string): boolean {
 function scalar(index: GraphIndex, name: string | undefined): number | undefined {
   const tensor = name ? index.constant(name) : undefined;
   return tensor?.dtype === 'float32' && tensor.dims.length <= 1 && elementCount(tensor.dims) === 1 ? numbersOf(tensor)[0] : undefined;
-}
-
-function soleReader(index: GraphIndex, value: string): Node | undefined {
-  const uses = index.uses(value);
-  return uses.length === 1 && uses[0]!.input >= 0 && !index.isOutput(value) ? uses[0]!.node : undefined;
 }

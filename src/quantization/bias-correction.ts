@@ -56,6 +56,8 @@ function* correctable(model: Model, plan: QuantizationPlan): Generator<Correctab
     const node = model.graph.nodes[i]!;
     const constant = planned.constants?.[1];
     if (!constant || (node.opType !== 'Conv' && node.opType !== 'Gemm')) continue;
+    // What it sums over lies along axis 0 of its input, where others that read the input have none of theirs.
+    if (intAttribute(node, 'transA', 0) !== 0) continue;
     yield { node, planned, weight: index.constant(node.inputs[1]!)!, constant };
   }
 }

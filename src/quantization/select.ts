@@ -1,5 +1,5 @@
 import { intAttribute } from '../graph/attributes.js';
-import { indexOf, type GraphIndex } from '../graph/graph-index.js';
+import { indexOf, soleReader, type GraphIndex } from '../graph/graph-index.js';
 import type { Graph, Node, ValueType } from '../graph/model.js';
 import { numbersOf } from '../tensor/values.js';
 import { activationInputs, COMPUTE_WITHOUT_KERNEL, ruleOf, type OperatorRule } from './operator-rules.js';
@@ -149,11 +149,6 @@ function isKnownNotFloat(index: GraphIndex, types: ValueTypes, value: string): b
   if (constant) return constant.dtype !== 'float32';
   const type = types.get(value);
   return type !== undefined && !(type.kind === 'tensor' && type.dtype === 'float32');
-}
-
-function soleReader(index: GraphIndex, value: string): Node | undefined {
-  const uses = index.uses(value);
-  return uses.length === 1 && uses[0]!.input >= 0 && !index.isOutput(value) ? uses[0]!.node : undefined;
 }
 
 /** The Add of a vector along the last axis that is all that reads a product with a constant matrix. */

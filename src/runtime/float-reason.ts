@@ -24,7 +24,8 @@ export function floatReason(node: Node, graph: Graph): string {
   return 'onnxruntime did not fuse its QuantizeLinear and DequantizeLinear nodes: their types, scales or axes do not fit an integer kernel';
 }
 
-function isDequantized(index: GraphIndex, value: string): boolean {
+/** Whether a DequantizeLinear makes a value. */
+export function isDequantized(index: GraphIndex, value: string): boolean {
   const producer = index.producer(value);
   return producer !== undefined && isDequantize(producer);
 }

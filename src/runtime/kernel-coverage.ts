@@ -6,7 +6,7 @@ import { constantNodes } from '../passes/fold-constants.js';
 import { dtypeInfo, isFloat, isQuantizedType } from '../tensor/dtype.js';
 import { elementCount, type Tensor } from '../tensor/tensor.js';
 import { fusedGraph, markNodes, type FusedGraph } from './fused-graph.js';
-import { floatReason } from './float-reason.js';
+import { floatReason, isDequantized } from './float-reason.js';
 import type { RuntimeHost } from './host.js';
 import type { IntegerNode, IntegerReport } from './integer-report.js';
 import { computeArithmetic, isDequantize, isIntegerKernel, isQuantize } from './kernels.js';
@@ -41,14 +41,9 @@ export async function kernelCoverage(host: RuntimeHost, model: StagedModel, opti
   return host.run(coverageTask, { ...options, model, scratchPath: await host.temporaryPath('fused.onnx') });
 }
 
-const readsFrom = (index: GraphIndex, input: string) => {
-  const producer = index.producer(input);
-  return producer !== undefined && isDequantize(producer);
-};
-
 function nodesReadingDequantized(fused: FusedGraph): string[] {
   const index = indexOf(fused.graph);
-  const reading = fused.graph.nodes.filter((node) => node.inputs.some((input) => readsFrom(index, input)));
+  const reading = fused.graph.nodes.filter((node) => node.inputs.some((input) => isDequantized(index, input)));
   return reading.flatMap((node) => fused.marked(node).map(({ name }) => name));
 }
 

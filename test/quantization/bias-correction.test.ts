@@ -80,7 +80,7 @@ const LAYERS: readonly LayerCase[] = [
   { name: 'with strides and dilations', dims: [1, 8, 9, 9], build: (g, x) => conv(g, x, [6, 8, 3, 3], { strides: [2, 2], dilations: [2, 2] }), made: [1, 6, 3, 3], flat: true },
   { name: 'in groups', dims: [1, 8, 5, 5], build: (g, x) => conv(g, x, [12, 2, 1, 1], { group: 4 }), made: [1, 12, 5, 5] },
   { name: 'depthwise', dims: [1, 8, 6, 6], build: (g, x) => conv(g, x, [8, 1, 3, 3], { group: 8 }), made: [1, 8, 4, 4], flat: true },
-  { name: 'depthwise with two outputs for each input', dims: [1, 8, 5, 5], build: (g, x) => conv(g, x, [16, 1, 1, 1], { group: 8 }), made: [1, 16, 5, 5] },
+  { name: 'depthwise with two outputs for each input', dims: [1, 8, 5, 5], build: (g, x) => conv(g, x, [16, 1, 3, 3], { group: 8 }), made: [1, 16, 3, 3], flat: true },
   { name: '1-D', dims: [2, 8, 9], build: (g, x) => conv(g, x, [6, 8, 3]), made: [2, 6, 7], flat: true },
   { name: '3-D', dims: [1, 4, 4, 4, 4], build: (g, x) => conv(g, x, [6, 4, 2, 2, 2]), made: [1, 6, 3, 3, 3], flat: true },
   { name: 'one scale for the whole weight', dims: [2, 8, 5, 5], build: (g, x) => conv(g, x, [6, 8, 1, 1]), made: [2, 6, 5, 5], options: { perChannel: false } },
@@ -162,6 +162,14 @@ describe('correctBiases: what it leaves alone', () => {
     const model = await selected((g) => void g.output(g.op('y', 'Gemm', [g.input('x', [4, 32]), g.weight('w', [32, 10]), g.weight('b', [1], 1)])));
     const { names } = correctBiases(model.prepared.model, planWith(model), new Map([['x', new Array<number>(32).fill(1)]]));
     assert.deepEqual(names, []);
+  });
+
+  test('a Gemm whose left side is turned: its channels lie along the other axis', async () => {
+    const model = await selected((g) => void g.output(g.op('y', 'Gemm', [g.input('x', [32, 64]), g.weight('w', [32, 10])], { attributes: { transA: 1 } })));
+    const plan = planWith(model);
+    assert.equal(plan.nodes[0]!.decision, 'quantized');
+    assert.deepEqual(correctableInputs(model.prepared.model, plan), []);
+    assert.deepEqual(correctBiases(model.prepared.model, plan, new Map([['x', new Array<number>(64).fill(1)]])).names, []);
   });
 
   test('the model given is as it was', async () => {
