@@ -86,8 +86,13 @@ function report(): Block[] {
   ];
 }
 
-const bestOf = ({ sqnr }: Result) => Math.max(...RANGE_METHODS.map((method) => sqnr[method]));
-const decibels = (value: number) => (Number.isFinite(value) ? value.toFixed(1) : '—');
+function bestOf({ sqnr }: Result): number {
+  return Math.max(...RANGE_METHODS.map((method) => sqnr[method]));
+}
+
+function decibels(value: number): string {
+  return Number.isFinite(value) ? value.toFixed(1) : '—';
+}
 
 function table(): Block {
   return {

@@ -4,14 +4,14 @@ import { TABLE_SCHEMA, type CalibrationTable, type NonFinite } from './calibrati
 import { collectTask } from './calibration/collect.js';
 import { writeTable } from './calibration/table-file.js';
 import type { DataSpec } from './data/data-spec.js';
-import { readModel } from './onnx/read-model.js';
+import { modelDigest, readModel } from './onnx/read-model.js';
 import { prepareModel, type PreparedModel } from './prepare-model.js';
 import type { Warning } from './progress.js';
 import { selectNodes, valuesToObserve } from './quantization/select.js';
 import type { RuntimeHost } from './runtime/host.js';
 import { runtimeVersion } from './runtime/machine.js';
 import { stageModel } from './runtime/staged-model.js';
-import { requireDataSpec, sha256OfFile, warn, withHost, type DataOptions, type VerbOptions } from './verb-options.js';
+import { requireDataSpec, warn, withHost, type DataOptions, type VerbOptions } from './verb-options.js';
 import { qdqVersion } from './version.js';
 
 /** Options of `calibrate`. */
@@ -53,7 +53,7 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibrateRes
   const data = requireDataSpec(options);
   return withHost(options, async (host, warnings) => {
     const model = await readModel(options.model);
-    const sha256 = await sha256OfFile(options.model);
+    const sha256 = await modelDigest(options.model, model);
     const prepared = await prepareModel(host, model, dirname(options.model));
     const { table, inferenceMs, peakRssBytes } = await collectTable(host, options, prepared, sha256, data, []);
     const nonFinite = nonFiniteWarning(table.nonFinite);

@@ -1,12 +1,12 @@
 import { subgraphsOf } from './graph/attributes.js';
 import type { Graph, ValueInfo } from './graph/model.js';
-import { modelSize, readModel } from './onnx/read-model.js';
+import { modelDigest, modelSize, readModel } from './onnx/read-model.js';
 import type { IntegerReport } from './runtime/integer-report.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { saturationProbeTask, type SaturationProbe } from './runtime/saturation-probe.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { allNodes } from './graph/traversal.js';
-import { sha256OfFile, withHost, type VerbOptions } from './verb-options.js';
+import { withHost, type VerbOptions } from './verb-options.js';
 
 /** Options of `inspect`. */
 export interface InspectOptions extends VerbOptions {
@@ -67,7 +67,7 @@ export async function inspect(options: InspectOptions): Promise<InspectResult> {
       model: {
         path: options.model,
         sizeBytes: modelSize(options.model, model),
-        sha256: await sha256OfFile(options.model),
+        sha256: await modelDigest(options.model, model),
         irVersion: model.irVersion,
         opsets: Object.fromEntries([...model.opsets].map(([domain, version]) => [domain || 'ai.onnx', version])),
         producer: model.producer,

@@ -17,7 +17,6 @@ export interface QuantizeJob {
   readonly host: RuntimeHost;
   readonly options: QuantizeOptions;
   readonly model: Model;
-  readonly sha256: string;
   readonly data: DataSpec | undefined;
   readonly clock: Stopwatch;
   readonly warn: (warning: Warning) => void;

@@ -10,6 +10,7 @@ import { tryBiasCorrection, type ChannelMeans, type PlannedModel } from './corre
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
 import type { Model } from './graph/model.js';
+import { modelDigest } from './onnx/read-model.js';
 import { partitionSamples } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
 import { prepareModel } from './prepare-model.js';
@@ -38,7 +39,7 @@ type FloatReasons = ReadonlyMap<string, string>;
 
 /** Quantizes with ranges from calibration: Q/DQ around the nodes that an integer kernel takes. */
 export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> {
-  const { host, options, model, sha256, data, clock } = job;
+  const { host, options, model, data, clock } = job;
   if (!options.calibration && !data) {
     throw new QdqError(
       'usage',
@@ -49,6 +50,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const folder = dirname(options.model);
   const overrides = options.overrides ? await readOverrides(options.overrides) : NO_OVERRIDES;
   const settings = staticSettings(options);
+  const sha256 = await modelDigest(options.model, model);
   const given = options.calibration ? await readTable(options.calibration) : undefined;
   if (given) requireTableFor(given, { name: options.model, sha256 });
   const prepared = await prepareModel(host, model, folder);

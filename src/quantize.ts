@@ -24,7 +24,7 @@ import { isDequantize } from './runtime/kernels.js';
 import { multipliesExactly } from './runtime/machine.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { startStopwatch, type PhaseTimes } from './stopwatch.js';
-import { dataSpecOf, sha256OfFile, warn, withHost } from './verb-options.js';
+import { dataSpecOf, warn, withHost } from './verb-options.js';
 
 export type { QuantizedNode, QuantizeOptions };
 
@@ -38,7 +38,7 @@ export interface QuantizeResult {
   /** What each method gave, where several were tried. */
   readonly methods: readonly MethodTrial[];
   /** The float model that it was made from. */
-  readonly model: { readonly path: string; readonly sizeBytes: number; readonly sha256: string };
+  readonly model: { readonly path: string; readonly sizeBytes: number };
   /** null with --dry-run. */
   readonly output: { readonly path: string; readonly sizeBytes: number; readonly sha256: string } | null;
   readonly nodes: readonly QuantizedNode[];
@@ -66,8 +66,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
   return withHost(options, async (host, warnings) => {
     const model = await readModel(options.model);
     refuseQuantized(model, options.model);
-    const sha256 = await sha256OfFile(options.model);
-    const quantized = await quantizeByMode({ host, options, model, sha256, data, clock, warn: (warning) => warn(options, warnings, warning) });
+    const quantized = await quantizeByMode({ host, options, model, data, clock, warn: (warning) => warn(options, warnings, warning) });
     host.throwIfInterrupted();
     const output = options.dryRun ? null : await write(options.output!, quantized.model, options.onProgress);
     clock.lap('write');
@@ -94,7 +93,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       target,
       method,
       methods,
-      model: { path: options.model, sizeBytes: modelSize(options.model, model), sha256 },
+      model: { path: options.model, sizeBytes: modelSize(options.model, model) },
       output,
       nodes,
       changes,

@@ -1,5 +1,3 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import type { DataSpec, ImageOptions } from './data/data-spec.js';
 import { QdqError } from './errors.js';
 import type { ProgressListener, Warning } from './progress.js';
@@ -67,13 +65,6 @@ export async function withHost<T>(options: VerbOptions, work: (host: RuntimeHost
 export function warn(options: VerbOptions, warnings: Warning[], warning: Warning): void {
   warnings.push(warning);
   options.onWarning?.(warning);
-}
-
-/** SHA-256 of a file, in hex. */
-export async function sha256OfFile(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  return hash.digest('hex');
 }
 
 type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };

@@ -1,9 +1,12 @@
-import { statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { createReadStream, statSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { QdqError, messageOf } from '../errors.js';
 import type { Model } from '../graph/model.js';
 import { decodeModel } from './model-codec.js';
 import { externalStorages } from './model-tensors.js';
+
+const DIGEST_CHUNK_BYTES = 2 ** 20;
 
 /** Protobuf messages, and so ONNX files, end at 2 GiB. */
 const MAX_FILE_BYTES = 2 ** 31 - 1;
@@ -17,6 +20,25 @@ export async function readModel(path: string, options: { readonly directory?: st
   const model = decodeModel(bytes, { file: path, ...options });
   for (const storage of externalStorages(model)) storage.check();
   return model;
+}
+
+/**
+ * SHA-256 of a model in hex: of the model file alone where it has no side files, otherwise of the digests of all its files, so that models of
+ * one structure and other weights are told apart.
+ */
+export async function modelDigest(path: string, model: Model): Promise<string> {
+  const own = await fileDigest(path);
+  const sides = [...new Set(externalStorages(model).map((storage) => storage.path))].sort();
+  if (sides.length === 0) return own;
+  const hash = createHash('sha256').update(own);
+  for (const side of sides) hash.update(await fileDigest(side));
+  return hash.digest('hex');
+}
+
+async function fileDigest(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path, { highWaterMark: DIGEST_CHUNK_BYTES })) hash.update(chunk as Buffer);
+  return hash.digest('hex');
 }
 
 /** Bytes on disk of a model file and its side files. Throws where one of them is gone. */

@@ -18,7 +18,7 @@ const base: QuantizeResult = {
     { method: 'mse', sqnrDb: 35, chosen: true },
     { method: 'entropy', sqnrDb: null, chosen: false },
   ],
-  model: { path: 'model.onnx', sizeBytes: 10_000_000, sha256: 'def' },
+  model: { path: 'model.onnx', sizeBytes: 10_000_000 },
   output: { path: 'int8.onnx', sizeBytes: 2_500_000, sha256: 'abc' },
   nodes: [
     node('c1', 'Conv'),
