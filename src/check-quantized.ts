@@ -28,7 +28,9 @@ export interface QuantizeCheck {
   /** Outputs that became useless. */
   readonly collapsed: readonly string[];
   /** Time of the float model over that of the quantized one. */
-  readonly speedup: MedianInterval | null;
+  readonly speedup: number | null;
+  /** The same with its 95 % interval. */
+  readonly speedupInterval: MedianInterval | null;
   /** Threads that it was timed with; 0: one for each core. */
   readonly threads: number;
   /** Pairs of runs that were timed. */
@@ -60,6 +62,7 @@ export async function checkQuantized(
     budgetMs: TIME_BUDGET_MS,
   });
   const outputs = judged.candidates[0]!.outputs;
+  const speedup = medianRatioInterval(baselineMs!, candidateMs!);
   const size = async (path: string) => modelSize(path, await readModel(path));
   return {
     samples: judged.samples,
@@ -68,7 +71,8 @@ export async function checkQuantized(
     simulatedSqnrDb: Object.fromEntries(judged.candidates[1]!.outputs.map(({ name, sqnrDb }) => [name, sqnrDb])),
     agreement: Object.fromEntries(outputs.map(({ name, agreement }) => [name, agreement])),
     collapsed: outputs.filter(({ collapsed }) => collapsed).map(({ name }) => name),
-    speedup: medianRatioInterval(baselineMs!, candidateMs!),
+    speedup: speedup?.median ?? null,
+    speedupInterval: speedup,
     threads,
     runs: baselineMs!.length,
     sizeRatio: (await size(paths.candidate)) / (await size(paths.baseline)),

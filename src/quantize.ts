@@ -77,7 +77,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     if (integer && data && quantized.samples && output) {
       if (!quantized.foreignTarget) integer = await prove(host, { model: stagedFile(output.path), data, threads: options.threads ?? 0 });
       check = await checkQuantized(host, options, { baseline: options.model, candidate: output.path }, data, quantized.samples);
-      if (check.speedup && check.speedup.median < 1) slowNodes = (await quantized.findSlowNodes?.()) ?? [];
+      if (check.speedup !== null && check.speedup < 1) slowNodes = (await quantized.findSlowNodes?.()) ?? [];
       warnAboutCheck(options, warnings, check, quantized.samples, slowNodes);
     }
     if (quantized.foreignTarget) {
@@ -165,10 +165,10 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
       advice: 'Leave the nodes before it in float with --exclude, or try another --method.',
     });
   }
-  if (check.speedup && check.speedup.median < 1) {
+  if (check.speedup !== null && check.speedup < 1) {
     warn(options, warnings, {
       code: 'slower',
-      message: `the quantized model is slower than fp32 on this machine: ${check.speedup.median.toFixed(2)} times its speed`,
+      message: `the quantized model is slower than fp32 on this machine: ${check.speedup.toFixed(2)} times its speed`,
       advice:
         slowNodes.length > 0
           ? `${slowNodes.length} nodes cost more on integers than in float, ${slowNodes[0]!.name} first; leave them in float with --exclude, or let --effort normal find out.`

@@ -43,7 +43,7 @@ function describeTime({ durationMs: { total, ...phases } }: QuantizeResult): str
 }
 
 function checkSection(check: QuantizeCheck): Block[] {
-  const { speedup } = check;
+  const { speedupInterval: speedup } = check;
   const from = `${countOf(check.samples, 'sample')}, ${check.heldOut ? 'held out from ranges and choices' : 'which also gave the ranges'}`;
   const how = `median [95 % interval] of ${countOf(check.runs, 'interleaved pair')} of runs, ${threadsText(check.threads)}`;
   const slow: Text = speedup ? span(`${speedupText(speedup)} ${how}`, speedup.median < 1 ? 'bad' : 'good') : NOT_AVAILABLE;

@@ -159,9 +159,11 @@ describe('the forms that the results take', () => {
     assert.ok(result.candidates.every(({ warnings }) => warnings.some(({ code }) => code === 'few-samples')));
   });
 
-  test('a model without weights, compute nodes or an operator of this runtime\'s own', async () => {
-    const result = await inspect({ model: join(folder, '2-int8.onnx') });
-    assert.equal(result.model.opsets['ai.onnx'], 13);
+  test('inspect: symbolic dimensions by name, operator sets by domain', async () => {
+    const { model: file, inputs, outputs, operators } = await inspect({ model });
+    assert.deepEqual([inputs, outputs], [[{ name: 'image', type: 'float32', shape: ['N', 3, 8, 8] }], [{ name: 'logits', type: 'float32', shape: ['N', 4] }]]);
+    assert.deepEqual([file.irVersion, file.opsets, file.producer], [8, { 'ai.onnx': 13 }, 'test']);
+    assert.deepEqual(operators, { Conv: 1, Flatten: 1, Gemm: 1, GlobalAveragePool: 1, Relu: 1 });
   });
 
   test('warnings are both returned and passed on as they come', async () => {

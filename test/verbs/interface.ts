@@ -53,7 +53,7 @@ export const QUANTIZE = fields({
   nodes: list(fields({ name: text, opType: text, decision: oneOf('quantized', 'float', 'weights-only', 'kept'), reason: nullable(text) })),
   changes: list(fields({ pass: text, names: list(anyText), message: text })),
   integer: nullable(INTEGER),
-  check: nullable(fields({ sqnrDb: record(nullable(number)), speedup: nullable(INTERVAL), sizeRatio: positive })),
+  check: nullable(fields({ sqnrDb: record(nullable(number)), speedup: nullable(positive), sizeRatio: positive })),
   warnings: WARNINGS,
   durationMs: fields({ read: duration, calibrate: duration, plan: duration, write: duration, verify: duration, total: positive }),
 });
