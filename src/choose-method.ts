@@ -10,8 +10,19 @@ import { applyStaticPlan } from './quantization/static-qdq.js';
 import type { RuntimeHost } from './runtime/host.js';
 import { stageModel, type StagedModel } from './runtime/staged-model.js';
 
-/** Samples on which methods are compared; more change the choice rarely and cost a run of each method. */
-const MAX_CHOICE_SAMPLES = 16;
+/** Samples on which plans are compared; more change the choice rarely, and each costs a run of every plan. */
+const CHOICE_SAMPLES: readonly [number, number] = [2, 16];
+
+/** Elements of activations that such a comparison may pass through: large models decide on fewer samples, so that it ends soon. */
+const CHOICE_ELEMENTS = 16e6;
+
+/** The samples that decide, evenly spaced; fewer for models with large activations. The same on every machine. */
+export function choiceSamples(table: CalibrationTable, deciding: readonly string[]): string[] {
+  const elements = Object.values(table.tensors).reduce((sum, { count }) => sum + count, 0) / Math.max(1, table.samples.length);
+  const [least, most] = CHOICE_SAMPLES;
+  const count = Math.min(deciding.length, Math.max(least, Math.min(most, Math.floor(CHOICE_ELEMENTS / Math.max(1, elements)))));
+  return Array.from({ length: count }, (_, i) => deciding[Math.floor((i * deciding.length) / count)]!);
+}
 
 /** What a range method gave at the model's outputs. */
 export interface MethodTrial {
@@ -73,7 +84,7 @@ export async function judgePlans(job: TrialJob, plans: readonly { readonly model
   for (const [i, { model, plan }] of plans.entries()) {
     candidates.push({ model: await stageModel(host, applyStaticPlan(model, plan), `trial-${i}.onnx`, baseline.externalDataFolder), simulate: true });
   }
-  const { candidates: judged } = await host.run(judgeTask, { baseline, candidates, data, only: samples.slice(0, MAX_CHOICE_SAMPLES) });
+  const { candidates: judged } = await host.run(judgeTask, { baseline, candidates, data, only: samples });
   return judged.map(({ outputs }) => outputs.reduce((worst, { sqnrDb }) => Math.min(worst, sqnrDb ?? -Infinity), Infinity));
 }
 

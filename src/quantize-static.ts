@@ -5,7 +5,7 @@ import { requireTableFor } from './calibration/calibration-table.js';
 import type { RangeMethod } from './calibration/choose-range.js';
 import { readTable } from './calibration/table-file.js';
 import { checkUpgrade } from './check-upgrade.js';
-import { chooseMethod, rangeLookup, usableMethods, type MethodTrial, type TrialJob } from './choose-method.js';
+import { chooseMethod, choiceSamples, rangeLookup, usableMethods, type MethodTrial, type TrialJob } from './choose-method.js';
 import { tryBiasCorrection, type ChannelMeans, type PlannedModel } from './correct-bias.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
@@ -93,7 +93,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   let trials: readonly MethodTrial[] = [];
   let means: ChannelMeans | undefined;
   const improvements: Change[] = [];
-  const trial: TrialJob | undefined = judged ? { host, baseline: stagedFile(options.model), data, samples: samples.deciding } : undefined;
+  const trial: TrialJob | undefined = judged ? { host, baseline: stagedFile(options.model), data, samples: choiceSamples(table, samples.deciding) } : undefined;
   if (method === 'auto' && trial) {
     const choice = await chooseMethod(trial, prepared.model, methods.map((name) => ({ method: name, plan: planFor(prepared.model, name) })));
     ({ trials, method: best } = choice);

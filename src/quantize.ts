@@ -165,6 +165,15 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
       advice: 'Leave the nodes before it in float with --exclude, or try another --method.',
     });
   }
+  const { effort = QUANTIZE_DEFAULTS.effort, minSqnr = QUANTIZE_DEFAULTS.minSqnr } = options;
+  for (const [name, sqnrDb] of effort === 'none' ? [] : Object.entries(check.simulatedSqnrDb)) {
+    if (sqnrDb === null || sqnrDb >= minSqnr) continue;
+    warn(options, warnings, {
+      code: 'error-budget',
+      message: `output "${name}" has ${sqnrDb.toFixed(1)} dB, and ${minSqnr} dB were asked for: no mix of integer and float nodes that was tried keeps them`,
+      advice: 'Ask for less with --min-sqnr, or leave the nodes before it in float with --exclude.',
+    });
+  }
   if (check.speedup !== null && check.speedup < 1) {
     warn(options, warnings, {
       code: 'slower',

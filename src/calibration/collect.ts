@@ -36,6 +36,8 @@ export interface CollectResult extends Observations {
 
 /** From more samples than this on, `auto` counts large activations on a grid. */
 export const EXACT_SAMPLES = 64;
+/** Progress is told no oftener: sending it takes time too. */
+const EVENT_INTERVAL_MS = 50;
 
 /**
  * Runs the model on the data and observes values. Belongs into the runtime's child process. Throws QdqError: those of `openData`
@@ -57,6 +59,7 @@ async function collect(args: CollectArguments, context: TaskContext): Promise<Co
   const nonFinite: NonFinite[] = [];
   let inferenceMs = 0;
   let done = 0;
+  let nextEvent = 0;
   const tensors = await observeSamples(
     {
       ...args,
@@ -69,7 +72,10 @@ async function collect(args: CollectArguments, context: TaskContext): Promise<Co
       samples.push(sample);
       nonFinite.push(...outcome.nonFinite);
       inferenceMs += outcome.inferenceMs;
-      context.progress({ stage: 'calibrating', done: ++done, total, unit: 'samples' });
+      done++;
+      if (done < total && performance.now() < nextEvent) return;
+      nextEvent = performance.now() + EVENT_INTERVAL_MS;
+      context.progress({ stage: 'calibrating', done, total, unit: 'samples' });
     },
   );
   const sampled = Object.values(tensors).some((record) => record.sampled);

@@ -63,12 +63,32 @@ export async function observeSamples(options: ObserveOptions, listener: SampleLi
     run = new SharedRun(pool, local);
     // The first sample only showed what large values there are; now it counts as the others do.
     if (!exact) await run.add(first.value);
-    for await (const sample of { [Symbol.asyncIterator]: () => iterator }) if (!(await run.add(sample))) break;
+    for await (const sample of readAhead(iterator)) if (!(await run.add(sample))) break;
   } catch (error) {
     await run.finish();
     throw error;
   }
   return (await run.finish()).reduce(mergeTensors, {});
+}
+
+/** What is left of an iterator, with the next one already on its way while one is worked on. */
+async function* readAhead<T>(iterator: AsyncIterator<T>): AsyncGenerator<T> {
+  const read = () => {
+    const next = iterator.next();
+    // It is waited for later; until then nobody hears of a failure.
+    next.catch(() => undefined);
+    return next;
+  };
+  try {
+    for (let next = read(); ; ) {
+      const result = await next;
+      if (result.done === true) return;
+      next = read();
+      yield result.value;
+    }
+  } finally {
+    await iterator.return?.();
+  }
 }
 
 async function timed(work: () => Promise<unknown>): Promise<number> {

@@ -8,9 +8,9 @@ export interface Observer<T extends number | null = number | null> {
   /** The figure of no samples at all; `merge` leaves the other one as it is. */
   readonly none: T;
   /** The figure of one sample. */
-  ofSample(scan: Scan): T;
+  readonly ofSample: (scan: Scan) => T;
   /** The figure of two disjoint sets of samples. */
-  merge(a: T, b: T): T;
+  readonly merge: (a: T, b: T) => T;
 }
 
 type Take = (scan: Scan) => number;
@@ -40,30 +40,38 @@ export const OBSERVERS = {
 /** The observers' figures of one tensor. */
 export type Observed = { readonly [Field in keyof typeof OBSERVERS]: (typeof OBSERVERS)[Field]['none'] };
 
-const FIELDS = Object.keys(OBSERVERS) as (keyof Observed)[];
+const ROWS = Object.entries(OBSERVERS) as [keyof Observed, Observer][];
 
-/** The figures of no samples. */
-export const NOTHING_OBSERVED = collect((observer) => observer.none);
+/** The figures of samples that come one by one. */
+export class Figures {
+  // Changed in place: this is done for every tensor of every sample.
+  readonly #figures = collect((_, { none }) => none) as Record<keyof Observed, number | null>;
 
-/** The figures of one sample. */
-export function observe(scan: Scan): Observed {
-  return collect((observer) => observer.ofSample(scan));
+  /** Takes what one sample's scan found. */
+  add(scan: Scan): void {
+    for (const [field, { ofSample, merge }] of ROWS) this.#figures[field] = merge(this.#figures[field], ofSample(scan));
+  }
+
+  /** The figures so far. */
+  observed(): Observed {
+    return { ...this.#figures } as Observed;
+  }
 }
 
 /** The figures of two disjoint sets of samples. */
 export function mergeObserved(a: Observed, b: Observed): Observed {
-  return collect((observer, field) => observer.merge(a[field], b[field]));
+  return collect((field, { merge }) => merge(a[field], b[field]));
 }
 
 /** The figures among the fields of an object; undefined where one is missing or is no figure. */
 export function readObserved(object: Readonly<Record<string, unknown>>): Observed | undefined {
-  const valid = FIELDS.every((field) => typeof object[field] === 'number' || (object[field] === null && OBSERVERS[field].none === null));
-  return valid ? collect((_, field) => object[field] as number | null) : undefined;
+  const valid = ROWS.every(([field, { none }]) => typeof object[field] === 'number' || (object[field] === null && none === null));
+  return valid ? collect((field) => object[field] as number | null) : undefined;
 }
 
-function collect(figure: (observer: Observer, field: keyof Observed) => number | null): Observed {
+function collect(figure: (field: keyof Observed, observer: Observer) => number | null): Observed {
   // Each row's own types hold; TypeScript cannot follow a row together with its field.
-  return Object.fromEntries(FIELDS.map((field) => [field, figure(OBSERVERS[field] as Observer, field)])) as Observed;
+  return Object.fromEntries(ROWS.map(([field, observer]) => [field, figure(field, observer)])) as Observed;
 }
 
 function finite(value: number): number | null {

@@ -1,22 +1,28 @@
-import { isFloat } from '../tensor/dtype.js';
+import { isFloat, type DType } from '../tensor/dtype.js';
 import { elementCount, type Tensor } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
 import { BitHistogram, scanExtremes } from './bit-histogram.js';
 import { takeGrid, type GridStep } from './grids.js';
 import type { ReducedElements } from './joined-outputs.js';
-import { mergeObserved, NOTHING_OBSERVED, observe } from './observers.js';
+import { Figures } from './observers.js';
 import { combineScans, EMPTY_SCAN, type Scan } from './scan.js';
 import { mergeDims, NO_BINS, type TensorRecord } from './tensor-record.js';
 
 /** Watches one value of the graph over samples and turns what it saw into a record. */
 export class TensorObserver {
+  readonly #dtype: DType;
   readonly #histogram: BitHistogram | undefined;
-  #record: Omit<TensorRecord, 'bins'>;
+  readonly #figures = new Figures();
+  #dims: TensorRecord['dims'];
+  #samples = 0;
+  #count = 0;
+  #sampled = false;
 
   /** For a value of the type and dimensions that it has in the first sample. */
   constructor({ dtype, dims }: Pick<Tensor, 'dtype' | 'dims'>) {
     this.#histogram = isFloat(dtype) ? new BitHistogram() : undefined;
-    this.#record = { dtype, dims, samples: 0, count: 0, sampled: false, ...NOTHING_OBSERVED };
+    this.#dtype = dtype;
+    this.#dims = dims;
   }
 
   /** Takes every element. Returns what a scan of them found. */
@@ -44,24 +50,28 @@ export class TensorObserver {
 
   /** What was seen so far. */
   record(): TensorRecord {
-    return { ...this.#record, bins: this.#histogram?.bins() ?? NO_BINS };
+    return {
+      dtype: this.#dtype,
+      dims: this.#dims,
+      samples: this.#samples,
+      count: this.#count,
+      sampled: this.#sampled,
+      ...this.#figures.observed(),
+      bins: this.#histogram?.bins() ?? NO_BINS,
+    };
   }
 
   #floatHistogram(): BitHistogram {
-    if (!this.#histogram) throw new TypeError(`elements of ${this.#record.dtype} are not counted`);
+    if (!this.#histogram) throw new TypeError(`elements of ${this.#dtype} are not counted`);
     return this.#histogram;
   }
 
   #take(dims: readonly number[], sampled: boolean, scan: Scan): Scan {
-    const record = this.#record;
-    this.#record = {
-      ...record,
-      ...mergeObserved(record, observe(scan)),
-      dims: mergeDims(record.dims, dims),
-      samples: record.samples + 1,
-      count: record.count + elementCount(dims),
-      sampled: record.sampled || sampled,
-    };
+    this.#dims = mergeDims(this.#dims, dims);
+    this.#samples++;
+    this.#count += elementCount(dims);
+    this.#sampled ||= sampled;
+    this.#figures.add(scan);
     return scan;
   }
 }

@@ -51,7 +51,7 @@ export function mergeRecords(a: TensorRecord, b: TensorRecord): TensorRecord {
 /** The dimensions that two sets of samples share. */
 export function mergeDims(a: TensorRecord['dims'], b: TensorRecord['dims']): TensorRecord['dims'] {
   if (!a || !b || a.length !== b.length) return null;
-  return a.map((dim, axis) => (dim === b[axis] ? dim : null));
+  return a.every((dim, axis) => dim === b[axis]) ? a : a.map((dim, axis) => (dim === b[axis] ? dim : null));
 }
 
 function mergeBins(a: Bins, b: Bins): Bins {

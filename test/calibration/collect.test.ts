@@ -189,12 +189,14 @@ test('progress counts the samples', async (t) => {
   const events: ProgressEvent[] = [];
   const { collect } = prepare(t, convModel(), pictures(5), { onProgress: (event) => events.push(event) });
   await collect({ workers: 2 });
-  assert.deepEqual(events.filter(({ stage }) => stage === 'calibrating'), [1, 2, 3, 4, 5].map((done) => ({ stage: 'calibrating', done, total: 5, unit: 'samples' })));
+  const told = events.filter(({ stage }) => stage === 'calibrating');
+  assert.deepEqual(told.at(-1), { stage: 'calibrating', done: 5, total: 5, unit: 'samples' });
+  assert.ok(told.every(({ done }, i) => i === 0 || done > told[i - 1]!.done));
 });
 
 test('an abort rejects at once', async (t) => {
   const abort = new AbortController();
-  const { collect } = prepare(t, convModel(), pictures(40), { signal: abort.signal, onProgress: ({ done }) => done === 5 && abort.abort() });
+  const { collect } = prepare(t, convModel(), pictures(40), { signal: abort.signal, onProgress: ({ done }) => done >= 1 && abort.abort() });
   await assert.rejects(collect({ workers: 2 }), { code: 'interrupted' });
 });
 

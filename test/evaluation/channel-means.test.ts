@@ -34,7 +34,7 @@ async function means(values: readonly ChannelValue[], only: readonly string[], o
 
 function assertClose(received: Float64Array | undefined, expected: readonly number[]): void {
   assert.equal(received?.length, expected.length);
-  expected.forEach((value, c) => assert.ok(Math.abs(received![c]! - value) < 1e-6, `channel ${c}: ${received![c]} instead of ${value}`));
+  expected.forEach((value, c) => assert.ok(Math.abs(received[c]! - value) < 1e-6, `channel ${c}: ${received[c]} instead of ${value}`));
 }
 
 describe('channelMeansTask', () => {

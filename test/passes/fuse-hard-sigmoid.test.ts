@@ -52,6 +52,24 @@ describe('fuseHardSigmoid: what it fuses', () => {
       tolerance,
     },
     {
+      name: 'the product the other way round, and a sixth instead of the division',
+      before: model('a = Add(x, three)\nclip: b = Clip(a, zero, six)\nmul: c = Mul(b, x)\ny = Mul(c, sixth)'),
+      after: fused(`clip: y_gate = HardSigmoid(x) ${GATE}\nmul: y = Mul(x, y_gate)`),
+      tolerance,
+    },
+    {
+      name: 'constants of one element in a vector',
+      before: model('a = Add(x, k3)\nclip: b = Clip(a, zero, six)\ny = Div(b, k6)').replace('output y', 'const k3 float32[1] 3\n  const k6 float32[1] 6\n  output y'),
+      after: fused(`clip: y = HardSigmoid(x) ${GATE}`),
+      tolerance,
+    },
+    {
+      name: 'other readers of x do not matter',
+      before: model('n = Neg(x)\na = Add(x, three)\nclip: b = Clip(a, zero, six)\nc = Div(b, six)\ny = Mul(n, c)'),
+      after: fused(`n = Neg(x)\nclip: c = HardSigmoid(x) ${GATE}\ny = Mul(n, c)`),
+      tolerance,
+    },
+    {
       name: 'other numbers',
       before: model('a = Add(x, sixth)\nclip: b = Clip(a, zero, three)\ny = Div(b, three)'),
       after: fused('clip: y = HardSigmoid(x) alpha=0.33333334 beta=0.055555557'),
@@ -70,6 +88,15 @@ describe('fuseHardSigmoid: what it leaves alone', () => {
   const kept = (name: string, nodes: string, more = '') => ({ name, before: model(nodes, more) });
   testPass(fuseHardSigmoid, [
     kept('another divisor', 'a = Add(x, three)\nb = Clip(a, zero, six)\ny = Div(b, three)'),
+    kept('a factor that is not the reciprocal', 'a = Add(x, three)\nb = Clip(a, zero, six)\ny = Mul(b, three)'),
+    kept('another divisor after the product', 'a = Add(x, three)\nb = Clip(a, zero, six)\nc = Mul(x, b)\ny = Div(c, three)'),
+    kept('a difference instead of the sum', 'a = Sub(x, three)\nb = Clip(a, zero, six)\ny = Div(b, six)'),
+    kept('a product with itself', 'a = Add(x, three)\nb = Clip(a, zero, six)\nc = Mul(b, b)\ny = Div(c, six)'),
+    kept('a sum with itself', 'a = Add(x, x)\nb = Clip(a, zero, six)\ny = Div(b, six)'),
+    kept('an upper bound of 0', 'a = Add(x, three)\nb = Clip(a, zero, zero)\ny = Div(b, zero)'),
+    kept('a divisor that callers may override', 'a = Add(x, three)\nb = Clip(a, zero, six)\ny = Div(b, six)', 'input six float32[]'),
+    kept('a constant with a value for each column', 'a = Add(x, each)\nb = Clip(a, zero, six)\ny = Div(b, six)', 'const each float32[4] 3 3 3 3'),
+    kept('a constant that adds a dimension', 'a = Add(x, deep)\nb = Clip(a, zero, six)\ny = Div(b, six)', 'const deep float32[1,1,1] 3'),
     kept('the reciprocal', 'a = Add(x, three)\nb = Clip(a, zero, six)\ny = Div(six, b)'),
     kept('no division', 'a = Add(x, three)\ny = Clip(a, zero, six)'),
     kept('a lower bound that is not 0', 'a = Add(x, three)\nb = Clip(a, three, six)\ny = Div(b, six)'),

@@ -84,21 +84,17 @@ export function randomProblem(seed: number): Problem {
   const graph: Graph = { name: 'random', nodes, initializers: new Map(), sparseInitializers: [], inputs: tensors(['x', 'y']), outputs: tensors(outputs), valueInfo: [] };
   const names = new Set(selected.flatMap(({ node, activations, ends, quantizesOutput }) => [...activations.map((i) => node.inputs[i]!), ...(quantizesOutput ? ends : [])]));
   const selectedValues = [...names].map((name): SelectedValue => ({ name, group: name, carried: false, fixedRange: undefined }));
-  const drawn = new Map<string, number>();
-  const draw = (kind: string, name: string, most: number) => {
-    const key = `${kind} ${name}`;
-    if (!drawn.has(key)) drawn.set(key, next() * most);
-    return drawn.get(key)!;
-  };
+  const drawn = (names: Iterable<string>, most: number) => new Map([...names].map((name) => [name, next() * most]));
+  const floatTimes = drawn(nodes.map(({ name }) => name), 2);
+  const integerTimes = drawn(nodes.map(({ name }) => name), 1.5);
+  const quantizeTimes = drawn(names, 0.6);
+  const dequantizeTimes = drawn(names, 0.6);
   const times: TimeTable = {
-    float: ({ node }) => draw('float', node.name, 2),
-    integer: ({ node }) => draw('integer', node.name, 1.5),
-    quantize: (value) => draw('quantize', value, 0.6),
-    dequantize: (value) => draw('dequantize', value, 0.6),
+    float: ({ node }) => floatTimes.get(node.name)!,
+    integer: ({ node }) => integerTimes.get(node.name)!,
+    quantize: (value) => quantizeTimes.get(value)!,
+    dequantize: (value) => dequantizeTimes.get(value)!,
   };
-  // Drawn in one order, whoever asks first.
-  for (const node of selected) [times.float(node), times.integer(node)];
-  for (const { name } of selectedValues) [times.quantize(name), times.dequantize(name)];
   return {
     graph,
     selection: { nodes: new Map(selected.map((node) => [node.node, node])), values: new Map(selectedValues.map((value) => [value.name, value])), floatReasons: new Map() },

@@ -8,6 +8,7 @@ import { readTable, tableText } from '../../src/calibration/table-file.js';
 import { calibrate, compare, quantize, QdqError, readModel, type Comparison, type ProgressEvent, type QuantizeOptions, type QuantizeResult } from '../../src/index.js';
 import { holdOut } from '../../src/data/split.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
+import { tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
 import { numbersOf } from '../../src/tensor/values.js';
 import { noise, tinyModel, writeSample, writeSamples, writeTinyModel } from '../cli/tiny-model.js';
 import { GraphBuilder, SAME_PADS } from '../helpers/graph-builder.js';
@@ -28,17 +29,19 @@ async function make(output: string, more: Partial<QuantizeOptions> = {}): Promis
   return quantize({ model, data: [data], output: at(output), threads: 1, ...more });
 }
 
-/** A new folder with samples of noise, some of them replaced. */
+/** A new folder with samples of noise, some of them times a factor. */
 function samplesWith(name: string, count: number, replaced: Readonly<Record<number, number>> = {}): string {
   const path = at(name);
   mkdirSync(path);
   writeSamples(path, count);
   for (const [i, factor] of Object.entries(replaced)) {
-    const image = noise([1, 3, 8, 8], 100 + Number(i));
-    const values = Float32Array.from(numbersOf(image), (value) => value * factor);
-    writeSample(join(path, `${i}.npz`), { image: { ...image, storage: { byteLength: values.byteLength, read: () => new Uint8Array(values.buffer), readRange: (from, to) => new Uint8Array(values.buffer, from, to - from) } } });
+    writeSample(join(path, `${i}.npz`), { image: changed(noise([1, 3, 8, 8], 100 + Number(i)), (value) => value * factor) });
   }
   return path;
+}
+
+function changed(tensor: Tensor, change: (value: number) => number): Tensor {
+  return tensorFromArray('float32', tensor.dims, Float32Array.from(numbersOf(tensor), change));
 }
 
 describe('the same input and options give the same bytes', () => {
@@ -226,8 +229,10 @@ describe('targets and types', () => {
     g.output(conv('last', conv('more', g.op('sum', 'Add', [conv('second', first), first]))));
     writeFileSync(at('residual.onnx'), encodeModel(g.model()));
     mkdirSync(at('sixteen'));
-    for (let i = 0; i < 6; i++) writeSample(join(at('sixteen'), `${i}.npz`), { image: noise([1, 16, 8, 8], i + 1) });
-    const { changes, integer } = await quantize({ model: at('residual.onnx'), data: [at('sixteen')], output: at('residual8.onnx'), activationType: 'int8', perTensor: true, threads: 1 });
+    // Far from zero, so that rounded weights move the mean and the correction pays.
+    for (let i = 0; i < 6; i++) writeSample(join(at('sixteen'), `${i}.npz`), { image: changed(noise([1, 16, 8, 8], i + 1), (value) => 2 + 0.1 * value) });
+    const { changes, integer } = await quantize({ model: at('residual.onnx'), data: [at('sixteen')], output: at('residual8.onnx'), activationType: 'int8', perTensor: true, reduceRange: true, threads: 1 });
+    assert.deepEqual(changes.find(({ pass }) => pass === 'bias-correction')!.names, ['first', 'second', 'more', 'last']);
     const { graph } = await readModel(at('residual8.onnx'));
     const float = integer!.nodes.filter(({ runsAs }) => runsAs === 'float').map(({ name }) => name);
     for (const name of float) assert.deepEqual(graph.nodes.find((node) => node.name === name)!.inputs.slice(1), [`${name}_w`, `${name}_b`]);
@@ -283,8 +288,8 @@ describe('what is written, and what is not', () => {
 });
 
 describe('what is refused', () => {
-  const refused = (name: string, promise: () => Promise<unknown>, code: string, message: RegExp) =>
-    test(name, async () => {
+  const refused = (name: string, promise: () => Promise<unknown>, code: string, message: RegExp): void => {
+    void test(name, async () => {
       const before = readdirSync(folder);
       await assert.rejects(promise, (error: QdqError) => {
         assert.ok(error instanceof QdqError, String(error));
@@ -294,6 +299,7 @@ describe('what is refused', () => {
       });
       assert.deepEqual(readdirSync(folder).filter((file) => !before.includes(file)), []);
     });
+  };
   const wrong = (name: string, inputs: Parameters<typeof writeSample>[1]): string => {
     writeSample(at(name), inputs);
     return at(name);
