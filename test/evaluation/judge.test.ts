@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { judgeTask, type JudgeArguments, type JudgeResult } from '../../src/evaluation/judge.js';
+import { Session } from '../../src/runtime/session.js';
 import type { StagedModel } from '../../src/runtime/staged-model.js';
 import { tensorFromArray } from '../../src/tensor/tensor.js';
 import { floats, longs } from '../metrics/tensors.js';
@@ -66,7 +67,7 @@ describe('judge: errors', () => {
     near(candidates[0]!.outputs[0]!.sqnrDb, 10 * Math.log10(30 / 4));
   });
 
-  test('with Q/DQ as written, where that is asked for', async () => {
+  test('with Q/DQ as written, where that is asked for', async (t) => {
     // x · w with both rounded to quarters: 1.1 · 0.6 → 1.0 · 0.5.
     const rounded = stage(folder, 'rounded.onnx', (g) => {
       const x = g.pair(g.input('x', [1, 2]), { scale: 1 / 4 });
@@ -75,7 +76,10 @@ describe('judge: errors', () => {
     });
     const exact = product('exact.onnx', [0.6, 0, 0, 0, 0, 1]);
     const one = writeSamples(folder, 'one', { a: { x: floats([1, 2], [1.1, 3]) } });
+    const open = t.mock.method(Session, 'open');
     const { candidates } = await judge({ baseline: exact, candidates: [{ model: rounded, simulate: true }, { model: rounded }], data: one });
+    // Integer kernels agree with the float form here, so what the sessions were asked for tells the two apart.
+    assert.deepEqual(open.mock.calls.map(({ arguments: [, options] }) => options?.simulateQdq ?? false), [false, true, false]);
     for (const { outputs } of candidates) assert.ok(Math.abs(outputs[0]!.maxAbsError! - (1.1 * 0.6 - 0.5)) < 1e-6);
   });
 

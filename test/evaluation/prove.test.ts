@@ -83,6 +83,10 @@ describe('proveTask', () => {
     assert.equal((await feedsOf(t)).size, 4);
   });
 
+  test('runs on four of those named at most', async (t) => {
+    assert.equal((await feedsOf(t, [0, 1, 2, 3, 4, 5].map((i) => `${i}.npz`))).size, 4);
+  });
+
   test('runs on the samples named', async (t) => {
     assert.equal((await feedsOf(t, ['1.npz', '5.npz'])).size, 2);
   });

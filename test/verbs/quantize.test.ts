@@ -8,6 +8,8 @@ import { readTable, tableText } from '../../src/calibration/table-file.js';
 import { calibrate, compare, quantize, QdqError, readModel, type Comparison, type ProgressEvent, type QuantizeOptions, type QuantizeResult } from '../../src/index.js';
 import { holdOut } from '../../src/data/split.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
+import { partitionSamples } from '../../src/partition-samples.js';
+import { RuntimeHost } from '../../src/runtime/host.js';
 import { tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
 import { numbersOf } from '../../src/tensor/values.js';
 import { noise, tinyModel, writeSample, writeSamples, writeTinyModel } from '../cli/tiny-model.js';
@@ -118,6 +120,16 @@ describe('samples that are held out', () => {
     assert.deepEqual(await inputRange(samplesWith('held-outlier', 12, { [heldSample]: 100 })), plain);
     const [low, high] = await inputRange(samplesWith('outlier', 12, { [deciding]: 100 }));
     assert.ok(low < 50 * plain[0] && high > 50 * plain[1]);
+  });
+
+  test('decide nothing: those that decide and those held out share no name', async (t) => {
+    const host = new RuntimeHost();
+    t.after(() => host.close());
+    const source = samplesWith('parts', 12);
+    const { all, deciding, heldOut } = (await partitionSamples(host, model, { paths: [source] }, undefined))!;
+    assert.deepEqual([all, heldOut], [names, names.filter((name) => held.has(name))]);
+    assert.deepEqual(deciding, names.filter((name) => !held.has(name)));
+    assert.equal(await partitionSamples(host, model, undefined, undefined), undefined);
   });
 
   test('are all that the printed figures come from', async () => {
