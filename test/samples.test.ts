@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -7,6 +8,7 @@ import { unzipSync } from 'fflate';
 import { decodeNpy } from '../src/data/decode-npy.js';
 import { compare, quantize, run, type Comparison } from '../src/index.js';
 import { numbersOf } from '../src/tensor/values.js';
+import { runCli } from './cli/run-cli.js';
 import { sampleModels } from './helpers/shared-models.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'qdq-samples-'));
@@ -22,6 +24,8 @@ interface Reference {
 
 /** Accuracy that int8 may lose, of 1. */
 const MOST_LOST = 0.03;
+
+const samples = join(dirname(sampleModels()[0]!.path), '..');
 
 for (const name of ['glyphs', 'tokens']) {
   describe(`samples/${name}`, () => {
@@ -59,3 +63,46 @@ for (const name of ['glyphs', 'tokens']) {
     });
   });
 }
+
+describe('samples/Makefile', { skip: spawnSync('make', ['--version']).status === 0 ? false : 'there is no make here' }, () => {
+  const { MAKEFLAGS: _, MAKELEVEL: __, ...env } = process.env;
+  const make = (...args: string[]) =>
+    spawnSync('make', ['MODELS=tokens/model', `OUT=${join(folder, 'made')}`, 'QUANTIZE_FLAGS=--target ort-x64 --method minmax --no-verify', ...args], { cwd: samples, env, encoding: 'utf8' });
+  const made = (file: string) => join(folder, 'made', 'tokens', file);
+
+  test('makes the int8 model and its report, and again only where a sample changed', () => {
+    const first = make();
+    assert.equal(first.status, 0, first.stderr);
+    assert.ok(statSync(made('model.int8.onnx')).size < statSync(join(samples, 'tokens/model.onnx')).size / 2);
+    assert.match(readFileSync(made('model.compare.md'), 'utf8'), /min-integer is met/);
+    // -q asks whether something is to be done, -W takes a file for new.
+    assert.equal(make('-q').status, 0);
+    assert.equal(make('-q', '-W', 'tokens/calibration/calibration-007.npz').status, 1);
+    assert.equal(make('-q', '-W', 'tokens/model.onnx').status, 1);
+    assert.equal(make('-q', '-W', 'glyphs/model.onnx').status, 0);
+  });
+
+  test('fails where a threshold is not met, and keeps the model but no report', () => {
+    const failed = make('THRESHOLDS=--min-sqnr 150', '-W', 'tokens/model.onnx');
+    assert.equal(failed.status, 2);
+    assert.match(failed.stderr, /min-sqnr is not met/);
+    assert.deepEqual([existsSync(made('model.int8.onnx')), existsSync(made('model.compare.md'))], [true, false]);
+  });
+});
+
+test('the options that the walk-through and the CI example use exist', async () => {
+  const texts = ['README.md', 'ci-example.yml', 'Makefile'].map((file) => readFileSync(join(samples, file), 'utf8').replace(/\n {10}(?=--)/g, ' '));
+  const commands = texts.join('\n').matchAll(/(?:qdq|\$\(QDQ\)) (calibrate|quantize|run|compare|inspect) (.*)/g);
+  const used = new Map<string, Set<string>>();
+  for (const [, command, rest] of commands) {
+    const options = used.get(command!) ?? new Set();
+    for (const [option] of rest!.matchAll(/--[a-z-]+/g)) options.add(option);
+    used.set(command!, options);
+  }
+  assert.deepEqual([...used.keys()].sort(), ['calibrate', 'compare', 'inspect', 'quantize', 'run']);
+  for (const [command, options] of used) {
+    const { stdout } = await runCli([command, '--help']);
+    for (const option of options) assert.match(stdout, new RegExp(`(^|\\s)${option}\\b`), `qdq ${command} ${option}`);
+  }
+  assert.ok(used.get('compare')!.has('--max-size'), 'lines that go on are read too');
+});

@@ -6,7 +6,8 @@ import type { Bins } from './tensor-record.js';
 /** Below this many elements, emptying the kernel's bins takes longer than counting without it. */
 const FEW = 512;
 const NEGATIVE = BIN_COUNT / 2;
-const BINS_PER_EXPONENT = 1 << (23 - BIN_SHIFT);
+const EXPONENT_SHIFT = 23 - BIN_SHIFT;
+const BINS_PER_EXPONENT = 1 << EXPONENT_SHIFT;
 
 /**
  * Counts float32 values by their leading bits. Needs no range beforehand; two histograms add up exactly, in any order.
@@ -15,6 +16,8 @@ const BINS_PER_EXPONENT = 1 << (23 - BIN_SHIFT);
 export class BitHistogram {
   // The system gives memory to pages at their first use: bins that nothing falls into take none.
   readonly #counts = new Float64Array(BIN_COUNT);
+  /** By sign and exponent, whether any of their bins may hold something. */
+  readonly #touched = new Uint8Array(BIN_COUNT / BINS_PER_EXPONENT);
 
   /** Counts the finite elements. Returns what a scan of the elements finds. */
   add(values: Float32Array): Scan {
@@ -23,24 +26,27 @@ export class BitHistogram {
 
   /** The bins that hold anything. */
   bins(): Bins {
-    const counts = this.#counts;
-    let length = 0;
-    for (let i = 0; i < BIN_COUNT; i++) if (counts[i] !== 0) length++;
-    const index = new Uint32Array(length);
-    const count = new Float64Array(length);
-    for (let i = 0, at = 0; at < length; i++) {
-      if (counts[i] === 0) continue;
-      index[at] = i;
-      count[at++] = counts[i]!;
+    const index: number[] = [];
+    const count: number[] = [];
+    for (let exponent = 0; exponent < this.#touched.length; exponent++) {
+      if (this.#touched[exponent] === 0) continue;
+      const end = (exponent + 1) * BINS_PER_EXPONENT;
+      for (let bin = end - BINS_PER_EXPONENT; bin < end; bin++) {
+        if (this.#counts[bin] === 0) continue;
+        index.push(bin);
+        count.push(this.#counts[bin]!);
+      }
     }
-    return { index, count };
+    return { index: Uint32Array.from(index), count: Float64Array.from(count) };
   }
 
   #addFew(values: Float32Array): Scan {
     const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
     for (const word of words) {
       const bin = word >>> BIN_SHIFT;
-      if (isFiniteBin(bin)) this.#counts[bin]!++;
+      if (!isFiniteBin(bin)) continue;
+      this.#counts[bin]!++;
+      this.#touched[bin >>> EXPONENT_SHIFT] = 1;
     }
     return scanNumbers(values);
   }
@@ -76,6 +82,7 @@ export class BitHistogram {
   #take(from: number, to: number): void {
     const counts = this.#counts;
     const sums = histogramKernel().take(from, Math.ceil(to / 4) * 4);
+    this.#touched.fill(1, from >>> EXPONENT_SHIFT, ((to - 1) >>> EXPONENT_SHIFT) + 1);
     for (let i = 0; i < sums.length; i++) if (sums[i] !== 0) counts[from + i]! += sums[i]!;
   }
 }

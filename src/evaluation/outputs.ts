@@ -39,12 +39,13 @@ export const outputsTask = defineTask(import.meta.url, 'outputsTask', async (arg
   const shapes = new Map<string, WrittenOutput>();
   const joined: ReadonlyMap<string, Tensor>[] = [];
   const files: string[] = [];
+  const taken = new Set<string>();
   let samples = 0;
   for await (const sample of data) {
     const outputs = await session.run(sample.inputs);
     for (const [name, tensor] of outputs) shapes.set(name, mergeOutput(shapes.get(name), name, tensor));
     if (intoFolder) {
-      const file = join(intoFolder, `${fileNameOf(sample.name)}.npz`);
+      const file = join(intoFolder, `${fileNameOf(sample.name, taken)}.npz`);
       await writeNpz(file, outputs);
       files.push(file);
     }
@@ -67,9 +68,13 @@ async function createFolder(path: string): Promise<void> {
   }
 }
 
-/** Sample names are paths; one level of files keeps them apart by their separators. */
-function fileNameOf(sample: string): string {
-  return sample.replace(/\.(npz|npy|pb|png|jpe?g|webp|gif|tiff?|avif)$/i, '').replace(/[/\\]/g, '__');
+/** Sample names are paths; one level of files keeps them apart by their separators, and by a number where that is not enough. */
+function fileNameOf(sample: string, taken: Set<string>): string {
+  const stem = sample.replace(/\.(npz|npy|pb|png|jpe?g|webp|gif|tiff?|avif)$/i, '').replace(/[/\\]/g, '__');
+  let name = stem;
+  for (let i = 2; taken.has(name); i++) name = `${stem}_${i}`;
+  taken.add(name);
+  return name;
 }
 
 function mergeOutput(before: WrittenOutput | undefined, name: string, tensor: Tensor): WrittenOutput {

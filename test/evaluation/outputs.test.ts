@@ -59,6 +59,14 @@ describe('outputsTask', () => {
     assert.deepEqual(await readNpz('new/folder/b__2.npz'), { y: ['float32', [2, 2], [-1, -2, -4, -3]], best: ['int64', [2], [1, 0]] });
   });
 
+  test('samples whose names come to the same file get one each', async () => {
+    const alike = writeSamples(folder, 'alike', { 'a/b': { x: floats([1, 1], [1]) }, a__b: { x: floats([1, 1], [2]) }, 'a__b_2': { x: floats([1, 1], [3]) } });
+    const { files } = await write('alike-out', alike);
+    assert.equal(new Set(files).size, 3);
+    const values = await Promise.all(files.map(async (file) => (await readNpz(file.slice(folder.length + 1)))['y']![2][0]));
+    assert.deepEqual(values.sort(), [-1, -2, -3]);
+  });
+
   test('a file takes all samples, joined along axis 0 in the order of their names', async () => {
     const { files } = await write('all.npz');
     assert.deepEqual(files, [join(folder, 'all.npz')]);
