@@ -12,6 +12,7 @@ import { statsOf } from '../src/metrics/statistics.js';
 import { encodeModel } from '../src/onnx/model-codec.js';
 import { MIN_PRODUCT_DEPTH } from '../src/quantization/select.js';
 import { heading, paragraph, type Block } from '../src/report/document.js';
+import { figure } from '../src/report/format.js';
 import { RuntimeHost } from '../src/runtime/host.js';
 import { kernelCoverage } from '../src/runtime/kernel-coverage.js';
 import { stagedFile } from '../src/runtime/staged-model.js';
@@ -91,13 +92,14 @@ async function convolutionTable(): Promise<Block> {
     const { kernel, channels, size, depthwise } = layer;
     const name = `${depthwise ? 'depthwise ' : ''}${kernel}×${kernel}, ${channels} channels, ${size}²`;
     const { floatUs, integerUs, ratio, spread } = await measure(name, convolutionChain(layer));
-    rows.push([name, floatUs.toPrecision(3), integerUs.toPrecision(3), ratio.toFixed(2), spread.map((end) => end.toFixed(2)).join(' … ')]);
+    rows.push([name, figure(floatUs), figure(integerUs), ratio.toFixed(2), spread.map((end) => end.toFixed(2)).join(' … ')]);
   }
   return { kind: 'table', columns: columns('Layer', '>float µs', '>int8 µs', '>Ratio', '>Of the rounds'), rows };
 }
 
 async function productTable(kind: Pick<ProductLayer, 'operator' | 'output'>): Promise<{ block: Block; conclusion: string }> {
   const means: number[] = [];
+  const largeMeans: number[] = [];
   const rows = [];
   for (const depth of DEPTHS) {
     const ratios: number[] = [];
@@ -105,14 +107,27 @@ async function productTable(kind: Pick<ProductLayer, 'operator' | 'output'>): Pr
       const layer = { ...kind, rows: rowCount, depth, columns: columnCount, count };
       ratios.push((await measure(`${kind.operator} ${kind.output} ${rowCount}×${depth}×${columnCount}`, products(layer))).ratio);
     }
-    means.push(Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length));
-    rows.push([String(depth), ...ratios.map((ratio) => ratio.toFixed(2)), means.at(-1)!.toFixed(2)]);
+    means.push(geometricMean(ratios));
+    largeMeans.push(geometricMean(ratios.filter((_, i) => isLarge(SHAPES[i]!))));
+    rows.push([String(depth), ...ratios.map((ratio) => ratio.toFixed(2)), means.at(-1)!.toFixed(2), largeMeans.at(-1)!.toFixed(2)]);
   }
-  const paying = DEPTHS.find((_, i) => means.slice(i).every((mean) => mean >= 1));
   return {
-    block: { kind: 'table', columns: columns('>K', ...SHAPES.map(([m, n]) => `>${m} × ${n}`), '>Geometric mean'), rows },
-    conclusion: paying === undefined ? 'integers do not pay on average up to K = 512' : `integers pay on average from K = ${paying} on`,
+    block: { kind: 'table', columns: columns('>K', ...SHAPES.map(([m, n]) => `>${m} × ${n}`), '>Geometric mean', '>Of the large'), rows },
+    conclusion: `integers pay on average ${fromWhere(means)}; in large products (128 rows and 64 columns or more) ${fromWhere(largeMeans)}`,
   };
+}
+
+function isLarge([rows, columnCount]: readonly [number, number, number]): boolean {
+  return rows >= 128 && columnCount >= 64;
+}
+
+function geometricMean(ratios: readonly number[]): number {
+  return Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length);
+}
+
+function fromWhere(means: readonly number[]): string {
+  const depth = DEPTHS.find((_, i) => means.slice(i).every((mean) => mean >= 1));
+  return depth === undefined ? 'at no K up to 512' : `from K = ${depth} on`;
 }
 
 async function measure(name: string, models: LayerModels): Promise<Timed> {

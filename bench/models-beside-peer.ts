@@ -84,7 +84,8 @@ function report(peer: Peer | undefined, results: readonly CaseResult[], skipped:
     heading('Verdicts'),
     paragraph(
       'Each row of qdq beside the reference row with the best SQNR among those whose fused graph has no more compute nodes in float. SQNR in dB of the worst output: "exact" with products added ' +
-        'exactly, as processors with VNNI add them (Q/DQ run as float); "here" as the kernels of this processor computed it. SQNR is not lower where it differs by less than 0.05 dB or is greater.',
+        'exactly, as processors with VNNI add them (Q/DQ run as float; not to be had where nodes are quantized dynamically); "here" as the kernels of this processor computed it. Strong is what the target of the row is for: ' +
+        'exact sums, or with ort-x64 any processor. SQNR is not lower where it differs by less than 0.05 dB or is greater. Reference rows without VNNI in mind saturate here, as those of the default target do.',
     ),
     verdictTable(results),
     heading('All rows'),

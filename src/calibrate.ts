@@ -1,7 +1,7 @@
 import { basename, dirname } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { TABLE_SCHEMA, type CalibrationTable, type NonFinite } from './calibration/calibration-table.js';
-import { collectTask } from './calibration/collect.js';
+import { collect } from './calibration/collect.js';
 import { writeTable } from './calibration/table-file.js';
 import type { DataSpec } from './data/data-spec.js';
 import { modelDigest, readModel } from './onnx/read-model.js';
@@ -10,7 +10,6 @@ import type { Warning } from './progress.js';
 import { selectNodes, valuesToObserve } from './quantization/select.js';
 import type { RuntimeHost } from './runtime/host.js';
 import { runtimeVersion } from './runtime/machine.js';
-import { stageModel } from './runtime/staged-model.js';
 import { requireDataSpec, warn, withHost, type DataOptions, type VerbOptions } from './verb-options.js';
 import { qdqVersion } from './version.js';
 
@@ -98,10 +97,9 @@ export async function collectTable(
   exclude: readonly string[],
 ): Promise<{ table: CalibrationTable; inferenceMs: number; peakRssBytes: number }> {
   const selection = selectNodes(prepared.model.graph, prepared.types, { opset: prepared.model.opsets.get('') ?? 1 });
-  const staged = await stageModel(host, prepared.model, 'prepared.onnx', dirname(options.model));
-  const { durationMs: _, inferenceMs, peakRssBytes, ...observations } = await host.run(collectTask, {
-    modelPath: staged.path,
-    externalDataFolder: staged.externalDataFolder,
+  const { durationMs: _, inferenceMs, peakRssBytes, ...observations } = await collect(host, {
+    model: prepared.model,
+    externalDataFolder: dirname(options.model),
     names: valuesToObserve(selection),
     data,
     exclude,

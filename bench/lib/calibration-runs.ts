@@ -1,7 +1,8 @@
 import { dirname } from 'node:path';
 import { chooseRange, RANGE_DEFAULTS, type RangeMethod } from '../../src/calibration/choose-range.js';
-import { collectTask, type CollectResult } from '../../src/calibration/collect.js';
+import { collect, type CollectResult } from '../../src/calibration/collect.js';
 import type { TensorRecord } from '../../src/calibration/tensor-record.js';
+import type { Model } from '../../src/graph/model.js';
 import { readModel } from '../../src/onnx/read-model.js';
 import { writeModel } from '../../src/onnx/write-model.js';
 import { prepareModel } from '../../src/prepare-model.js';
@@ -11,6 +12,7 @@ import { plainRunTask } from './plain-run.js';
 
 /** A model as `qdq calibrate` runs it, and what it observes of it. */
 export interface CalibratedModel {
+  readonly model: Model;
   readonly modelPath: string;
   readonly names: readonly string[];
 }
@@ -46,15 +48,19 @@ const METHODS: readonly (readonly [name: string, method: RangeMethod, percentile
 
 /** Brings a model file into the form that is calibrated, in its place. */
 export async function prepareForCalibration(modelPath: string): Promise<CalibratedModel> {
-  const prepared = await alone(async (host) => prepareModel(host, await readModel(modelPath), dirname(modelPath)));
-  const selection = selectNodes(prepared.model.graph, prepared.types, { opset: prepared.model.opsets.get('') ?? 1 });
-  await writeModel(modelPath, prepared.model);
-  return { modelPath, names: valuesToObserve(selection) };
+  const { model, types } = await alone(async (host) => prepareModel(host, await readModel(modelPath), dirname(modelPath)));
+  const selection = selectNodes(model.graph, types, { opset: model.opsets.get('') ?? 1 });
+  await writeModel(modelPath, model);
+  return { model, modelPath, names: valuesToObserve(selection) };
 }
 
-/** Calibrates in a process of its own. */
-export function calibrateOnce(model: CalibratedModel, data: string, exact: boolean): Promise<CollectResult> {
-  return alone((host) => host.run(collectTask, { ...model, data: { paths: [data] }, exact }));
+/** Calibrates in a process of its own, which before that has prepared the model, as it has for `qdq calibrate`. */
+export function calibrateOnce({ model, modelPath, names }: CalibratedModel, data: string, exact: boolean): Promise<CollectResult> {
+  const externalDataFolder = dirname(modelPath);
+  return alone(async (host) => {
+    await prepareModel(host, model, externalDataFolder);
+    return collect(host, { model, externalDataFolder, names, data: { paths: [data] }, exact });
+  });
 }
 
 /** Runs plain inference and calibration by turns, each in a process of its own. Gives the last run's observations too. */

@@ -1,4 +1,4 @@
-import type { Block } from '../../src/report/document.js';
+import { span, type Block, type Cell } from '../../src/report/document.js';
 import { floatNodes, worst, type Failure, type Judgement } from './judge.js';
 import { columns } from './results.js';
 
@@ -33,25 +33,31 @@ export function verdictTable(results: readonly CaseResult[]): Block {
   };
 }
 
-function verdict(own: Row, rows: readonly Row[]): string[] {
-  if (!isJudged(own)) return ['fails', '', '', '', 'no', '', '', '', 'no'];
+/** What is judged is set strong: a model is for processors that add products exactly, or, with weights in 7 bits, for any. */
+function verdict(own: Row, rows: readonly Row[]): Cell[] {
+  if (!isJudged(own)) return ['fails', '', '', '', span('no', 'strong')];
   const limit = floatNodes(own.outcome);
+  const isDynamic = own.outcome.exactSqnr === null;
   const rivals = rows.filter(isJudged).filter(
-    ({ tool, setting, outcome }) => tool === 'reference' && floatNodes(outcome) <= limit && (setting !== 'dynamic' || own.note === 'dynamic'),
+    ({ tool, setting, outcome }) => tool === 'reference' && floatNodes(outcome) <= limit && (setting !== 'dynamic' || isDynamic),
   );
-  const exact = beside(own, rivals, ({ exactSqnr, sqnr }) => exactSqnr ?? sqnr);
-  const here = beside(own, rivals, ({ sqnr }) => sqnr);
+  const forHere = isDynamic || own.setting.includes('ort-x64');
+  const exact = beside(own, rivals, ({ exactSqnr }) => exactSqnr, !forHere);
+  const here = beside(own, rivals, ({ sqnr }) => sqnr, forHere);
   const speed = (row: JudgedRow | undefined) => row?.outcome.speedup?.median.toFixed(2) ?? '';
-  return [`${limit} of ${own.outcome.compute}`, ...exact.cells, ...here.cells, speed(own), speed(exact.best)];
+  return [`${limit} of ${own.outcome.compute}`, ...exact.cells, ...here.cells, speed(own), speed((forHere ? here : exact).best)];
 }
 
-function beside(own: JudgedRow, rivals: readonly JudgedRow[], sqnrOf: (judgement: Judgement) => readonly (number | null)[]) {
-  const mine = worst(sqnrOf(own.outcome));
-  let best: JudgedRow | undefined;
-  for (const rival of rivals) if (!best || worst(sqnrOf(rival.outcome)) > worst(sqnrOf(best.outcome))) best = rival;
-  const theirs = best && worst(sqnrOf(best.outcome));
-  const met = theirs === undefined ? 'yes: none has as few' : mine > theirs - EQUAL_DB ? 'yes' : 'no';
-  return { best, cells: [decibels(mine), best?.setting ?? '—', theirs === undefined ? '' : decibels(theirs), met] };
+function beside(own: JudgedRow, rivals: readonly JudgedRow[], sqnrOf: (judgement: Judgement) => Judgement['exactSqnr'], counts: boolean) {
+  const ownSqnr = sqnrOf(own.outcome);
+  if (!ownSqnr) return { best: undefined, cells: ['—', '', '', ''] };
+  let best: { row: JudgedRow; sqnr: number } | undefined;
+  for (const row of rivals) {
+    const sqnr = sqnrOf(row.outcome);
+    if (sqnr && (!best || worst(sqnr) > best.sqnr)) best = { row, sqnr: worst(sqnr) };
+  }
+  const met = !best ? 'yes: none has as few' : worst(ownSqnr) > best.sqnr - EQUAL_DB ? 'yes' : 'no';
+  return { best: best?.row, cells: [decibels(worst(ownSqnr)), best?.row.setting ?? '—', best ? decibels(best.sqnr) : '', span(met, counts ? 'strong' : 'plain')] };
 }
 
 /** Every model that was made of a case. */

@@ -1,18 +1,22 @@
-import { dirname } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import type { DataSpec } from '../data/data-spec.js';
-import { openData } from '../data/open-data.js';
-import { defineTask, type TaskContext } from '../runtime/task.js';
-import { sortObservations, type NonFinite, type Observations, type TableSample } from './calibration-table.js';
-import { ModelTaps } from './model-taps.js';
-import { observeSamples } from './observe-samples.js';
+import { modelInputs } from '../data/model-inputs.js';
+import type { Model } from '../graph/model.js';
+import { externalStorages } from '../onnx/model-tensors.js';
+import type { RuntimeHost } from '../runtime/host.js';
+import { stageModel } from '../runtime/staged-model.js';
+import type { Observations } from './calibration-table.js';
+import { collectTask, type CollectRequest, type SeenValues } from './collect-task.js';
+import type { ModelSource, RunPlan } from './sample-runner.js';
+import { sampledTap } from './sampled-tap.js';
+import { tapValues } from './tap.js';
 
-/** What to observe, and with which data. Plain data. */
-export interface CollectArguments {
-  /** The float model as it will be quantized, in a temporary folder: files are written beside it. */
-  readonly modelPath: string;
-  /** Folder of the model's side files, where that is not the model's. */
-  readonly externalDataFolder?: string;
+/** What to observe, and with which data. */
+export interface CollectOptions {
+  /** The float model as it will be quantized. */
+  readonly model: Model;
+  /** Folder of the model's side files. */
+  readonly externalDataFolder: string;
   /** Values of the main graph to observe: outputs of nodes, and inputs of the model. */
   readonly names: readonly string[];
   readonly data: DataSpec;
@@ -34,55 +38,50 @@ export interface CollectResult extends Observations {
   readonly peakRssBytes: number;
 }
 
-/** From more samples than this on, `auto` counts large activations on a grid. */
-export const EXACT_SAMPLES = 64;
-/** Progress is told no oftener: sending it takes time too. */
-const EVENT_INTERVAL_MS = 50;
-
 /**
- * Runs the model on the data and observes values. Belongs into the runtime's child process. Throws QdqError: those of `openData`
- * and of the samples, `data-empty` where all samples are excluded, `runtime-rejected`.
+ * Runs a model on data in the host's child process and observes values. To count large activations on a grid, their types and
+ * dimensions must be known: then the first sample is run whole beforehand. Throws QdqError: those of `openData` and of the
+ * samples, `data-empty` where all samples are excluded, `runtime-rejected`, `interrupted`.
  */
-export const collectTask = defineTask<CollectArguments, CollectResult>(import.meta.url, 'collectTask', collect);
-
-async function collect(args: CollectArguments, context: TaskContext): Promise<CollectResult> {
+export async function collect(host: RuntimeHost, options: CollectOptions): Promise<CollectResult> {
   const start = performance.now();
-  const { modelPath, names, externalDataFolder = dirname(modelPath) } = args;
-  const taps = await ModelTaps.open({ modelPath, externalDataFolder, names });
-  const all = await openData(args.data, taps.inputs);
-  for (const warning of all.warnings) context.warn(warning);
-  const excluded = new Set(args.exclude);
-  const data = excluded.size > 0 ? all.filter((name) => !excluded.has(name)) : all;
-  const total = data.total ?? (await data.names()).length;
-
-  const samples: TableSample[] = [];
-  const nonFinite: NonFinite[] = [];
-  let inferenceMs = 0;
-  let done = 0;
-  let nextEvent = 0;
-  const tensors = await observeSamples(
-    {
-      ...args,
-      taps,
-      samples: data,
-      total,
-      exact: args.exact === undefined || args.exact === 'auto' ? total <= EXACT_SAMPLES : args.exact,
-    },
-    (sample, outcome) => {
-      samples.push(sample);
-      nonFinite.push(...outcome.nonFinite);
-      inferenceMs += outcome.inferenceMs;
-      done++;
-      if (done < total && performance.now() < nextEvent) return;
-      nextEvent = performance.now() + EVENT_INTERVAL_MS;
-      context.progress({ stage: 'calibrating', done, total, unit: 'samples' });
-    },
-  );
-  const sampled = Object.values(tensors).some((record) => record.sampled);
-  return {
-    ...sortObservations({ sampled, samples, tensors, nonFinite }),
-    durationMs: performance.now() - start,
-    inferenceMs,
-    peakRssBytes: process.resourceUsage().maxRSS * 1024,
+  const { model, externalDataFolder, data, exclude = [], exact = 'auto', threads, workers } = options;
+  const tap = tapValues(model, options.names);
+  const stage = (tapped: Model, name: string) => stageTap(host, tapped, name, externalDataFolder);
+  const request: CollectRequest = {
+    plan: { ...(tap.computed.length > 0 && { whole: await stage(tap.model, 'whole') }), fed: tap.fed },
+    inputs: modelInputs(model.graph),
+    data,
+    exclude,
+    exact,
+    ...(threads !== undefined && { threads }),
+    ...(workers !== undefined && { workers }),
   };
+  let outcome = await host.run(collectTask, request);
+  if (outcome.kind === 'seen') {
+    const sampled = await planSampled(tap.model, outcome, stage);
+    outcome = await host.run(collectTask, { ...request, plan: { ...request.plan, ...(sampled && { sampled }) }, exact: 'as planned' });
+  }
+  if (outcome.kind !== 'observed') throw new TypeError('a plan that is final was not carried out');
+  const { kind: _, ...observed } = outcome;
+  return { ...observed, durationMs: performance.now() - start };
+}
+
+/** How to run samples like the one that was seen with large values reduced; undefined where none is large. */
+async function planSampled(
+  model: Model,
+  { values, inputDims }: SeenValues,
+  stage: (tapped: Model, name: string) => Promise<ModelSource>,
+): Promise<RunPlan['sampled'] | undefined> {
+  const reduced = sampledTap(model, values);
+  if (!reduced) return undefined;
+  const { joined, steps } = reduced;
+  return { source: await stage(reduced.model, 'sampled'), joined, steps, inputDims };
+}
+
+/** Puts a tapped model where the sessions of several threads can open it. */
+async function stageTap(host: RuntimeHost, model: Model, name: string, externalDataFolder: string): Promise<ModelSource> {
+  const { path } = await stageModel(host, model, `tapped-${name}.onnx`, externalDataFolder);
+  const [external] = externalStorages(model);
+  return external ? { path, externalDataFolder } : { path };
 }

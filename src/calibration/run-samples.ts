@@ -17,7 +17,7 @@ export interface RunSamples {
   finish(): Promise<Records[]>;
 }
 
-/** Runs samples in this thread; `open` may be called first. */
+/** Runs samples in this thread. */
 export class LocalRun implements RunSamples {
   readonly #runner: SampleRunner;
   readonly #listener: SampleListener;
@@ -25,10 +25,6 @@ export class LocalRun implements RunSamples {
   constructor(plan: RunPlan, listener: SampleListener) {
     this.#runner = new SampleRunner(plan);
     this.#listener = listener;
-  }
-
-  async open(): Promise<void> {
-    await this.#runner.open();
   }
 
   async add(sample: Sample): Promise<boolean> {

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import type { InputTensors } from '../data/sample.js';
 import { QdqError } from '../errors.js';
 import { Session } from '../runtime/session.js';
@@ -6,13 +7,13 @@ import type { NonFinite } from './calibration-table.js';
 import { scanExtremes } from './bit-histogram.js';
 import { splitJoined, type ReducedValue } from './joined-outputs.js';
 import type { Scan } from './scan.js';
-import type { SampledTap } from './sampled-tap.js';
+import type { SampledTap, SeenValue } from './sampled-tap.js';
 import { floatsOf, TensorObserver } from './tensor-observer.js';
 import type { TensorRecord } from './tensor-record.js';
 
-/** A model as a session takes it, and the folder of its side files where it is given as bytes. Plain data. */
+/** A model file, and the folder of its side files where it has some. Plain data. */
 export interface ModelSource {
-  readonly model: string | Uint8Array;
+  readonly path: string;
   readonly externalDataFolder?: string;
 }
 
@@ -57,12 +58,21 @@ export class SampleRunner {
     const report = (tensor: string, { nan, inf }: Scan) => {
       if (nan + inf > 0) nonFinite.push({ tensor, sample: name, nan, inf });
     };
-    const inferenceMs = (await this.#runSampled(inputs, report)) ?? (await this.#runWhole(name, inputs, report));
+    const inferenceMs =
+      (await this.#runSampled(inputs, report)) ??
+      (await this.#runWhole(name, inputs, (value, tensor) => report(value, this.#observeWhole(value, tensor))));
     for (const value of this.#plan.fed) report(value, this.#observe(value, inputs.get(value)!));
     return { nonFinite, inferenceMs };
   }
 
-  /** What was seen so far, by value. */
+  /** Runs a sample and tells the types and dimensions of the values that the model computes, without observing them. */
+  async show(name: string, inputs: InputTensors): Promise<Map<string, SeenValue>> {
+    const values = new Map<string, SeenValue>();
+    await this.#runWhole(name, inputs, (value, { dtype, dims }) => values.set(value, { dtype, dims }));
+    return values;
+  }
+
+  /** What was observed so far, by value. */
   records(): Record<string, TensorRecord> {
     return Object.fromEntries([...this.#observers].map(([name, observer]) => [name, observer.record()]));
   }
@@ -115,11 +125,12 @@ export class SampleRunner {
     return inferenceMs;
   }
 
-  async #runWhole(sample: string, inputs: InputTensors, report: (tensor: string, scan: Scan) => void): Promise<number> {
+  /** Runs a sample whole and hands over each value. Returns the time in the runtime. */
+  async #runWhole(sample: string, inputs: InputTensors, visit: (value: string, tensor: Tensor) => void): Promise<number> {
     const session = await this.#wholeSession();
     if (!session) return 0;
     try {
-      return await session.runAndVisit(inputs, (name, tensor) => report(name, this.#observeWhole(name, tensor)));
+      return await session.runAndVisit(inputs, visit);
     } catch (error) {
       if (!(error instanceof QdqError)) throw error;
       throw new QdqError(error.code, `sample ${sample}: ${error.message}`, error.hint, { cause: error });
@@ -148,6 +159,9 @@ export function dimsText(inputs: InputTensors): string {
   return JSON.stringify([...inputs].map(([name, { dims }]) => [name, dims]).sort(([a], [b]) => (a! < b! ? -1 : 1)));
 }
 
-async function openSource({ model, externalDataFolder }: ModelSource, threads: number): Promise<Session> {
-  return Session.open(model, { threads, ...(externalDataFolder === undefined ? {} : { externalDataFolder }) });
+/** Without side files the runtime reads the file itself, which saves a copy of the weights. */
+async function openSource({ path, externalDataFolder }: ModelSource, threads: number): Promise<Session> {
+  return externalDataFolder === undefined
+    ? Session.open(path, { threads })
+    : Session.open(await readFile(path), { threads, externalDataFolder });
 }

@@ -12,7 +12,7 @@ const QUEUE_LENGTH = 2;
 /** Runs samples in worker threads, each with sessions of its own. */
 export class WorkerPool implements RunSamples {
   readonly #workers: Worker[];
-  /** Samples that wait at each worker that takes some. */
+  /** Samples that wait at each worker that is ready. */
   readonly #waiting = new Map<Worker, number>();
   readonly #samples: TableSample[] = [];
   readonly #records: Records[] = [];
@@ -20,18 +20,15 @@ export class WorkerPool implements RunSamples {
   #failure: { readonly index: number; readonly error: unknown } | undefined;
   #wake: () => void = () => undefined;
 
-  /** Starts the threads, which take samples once `open` was called. */
-  constructor(size: number, listener: SampleListener) {
+  /** Starts the threads, which take samples as soon as each has opened its session. */
+  constructor(plan: RunPlan, size: number, listener: SampleListener) {
     this.#listener = listener;
-    this.#workers = Array.from({ length: size }, () => this.#start());
+    this.#workers = Array.from({ length: size }, () => this.#start(plan));
   }
 
-  /** Has the workers open their sessions. */
-  open(plan: RunPlan): void {
-    for (const worker of this.#workers) {
-      this.#waiting.set(worker, 0);
-      worker.postMessage({ kind: 'open', plan } satisfies WorkerRequest);
-    }
+  /** Waits until every worker takes samples. */
+  async ready(): Promise<void> {
+    await this.#until(() => this.failed || this.#waiting.size === this.#workers.length);
   }
 
   /** Whether a worker would take a sample now. */
@@ -64,18 +61,19 @@ export class WorkerPool implements RunSamples {
   }
 
   /**
-   * Lets the workers end and returns what each observed. Where several samples failed, the first in order is thrown, so that the
-   * error does not depend on timing. Workers are never ended inside a run, which would abort the process.
+   * Lets the workers end and returns what each observed; those that never got ready are not waited for. Where several samples
+   * failed, the first in order is thrown, so that the error does not depend on timing. Workers are never ended inside a run,
+   * which would abort the process.
    */
   async finish(): Promise<Records[]> {
     for (const worker of this.#workers) worker.postMessage({ kind: 'finish' } satisfies WorkerRequest);
     await this.#until(() => this.#waiting.size === 0);
     if (this.#failure) throw this.#failure.error;
-    return this.#records;
+    return [...this.#records];
   }
 
-  #start(): Worker {
-    const worker = new Worker(new URL('./collect-worker.js', import.meta.url));
+  #start(plan: RunPlan): Worker {
+    const worker = new Worker(new URL('./collect-worker.js', import.meta.url), { workerData: plan });
     worker.on('message', (message: WorkerMessage) => this.#receive(worker, message));
     worker.on('error', (error) => this.#fail(Infinity, error));
     worker.on('exit', () => {
@@ -86,7 +84,8 @@ export class WorkerPool implements RunSamples {
   }
 
   #receive(worker: Worker, message: WorkerMessage): void {
-    if (message.kind === 'records') this.#records.push(message.records);
+    if (message.kind === 'ready') this.#waiting.set(worker, 0);
+    else if (message.kind === 'records') this.#records.push(message.records);
     else this.#waiting.set(worker, this.#waiting.get(worker)! - 1);
     if (message.kind === 'outcome') this.#listener(this.#samples[message.index]!, message.outcome);
     if (message.kind === 'failure') {

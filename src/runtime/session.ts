@@ -108,7 +108,7 @@ export class Session {
 
   /**
    * Runs once and hands over each output tensor, letting go of it after `visit` so that its memory can be given back while others
-   * are still looked at. Returns the time in the runtime, in milliseconds.
+   * are still looked at; tensors that are kept stay valid. Returns the time in the runtime, in milliseconds.
    */
   async runAndVisit(feeds: ReadonlyMap<string, Tensor>, visit: (name: string, tensor: Tensor) => void): Promise<number> {
     const start = performance.now();

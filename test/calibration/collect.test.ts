@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { mergeObservations, TABLE_SCHEMA, type Observations } from '../../src/calibration/calibration-table.js';
-import { collectTask, type CollectArguments, type CollectResult } from '../../src/calibration/collect.js';
+import { collect as collectOn, type CollectOptions, type CollectResult } from '../../src/calibration/collect.js';
 import { tableText } from '../../src/calibration/table-file.js';
 import { encodeNpy } from '../../src/data/encode-npy.js';
 import type { Model } from '../../src/graph/model.js';
 import { createNode } from '../../src/graph/graph-editor.js';
-import { encodeModel } from '../../src/onnx/model-codec.js';
+import { readModel } from '../../src/onnx/read-model.js';
+import { writeModel } from '../../src/onnx/write-model.js';
 import type { ProgressEvent } from '../../src/progress.js';
 import { RuntimeHost, type HostOptions } from '../../src/runtime/host.js';
 import { tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
@@ -17,19 +18,17 @@ import { convModel, floatInfo, modelOf, noise, noiseTensor } from './models.js';
 
 const NAMES = ['x', 'c1', 'r1', 'c2', 's', 'f', 'y'];
 
-/** Writes a model and samples, and returns what collects from them. */
+/** Writes samples, and returns what collects from a model with them. */
 function prepare(t: TestContext, model: Model, samples: Readonly<Record<string, Tensor>>, options: HostOptions = {}) {
   const folder = temporaryFolder(t);
   const host = new RuntimeHost(options);
   t.after(() => host.close());
-  const modelPath = join(folder, 'model.onnx');
-  writeFileSync(modelPath, encodeModel(model));
-  const data = join(folder, 'data');
-  mkdirSync(data);
-  for (const [name, tensor] of Object.entries(samples)) writeFileSync(join(data, `${name}.npy`), encodeNpy(tensor));
-  const collect = (args: Partial<CollectArguments> = {}): Promise<CollectResult> =>
-    host.run(collectTask, { modelPath, names: NAMES, data: { paths: [data] }, ...args });
-  return { collect, folder, host };
+  for (const [name, tensor] of Object.entries(samples)) writeFileSync(join(folder, `${name}.npy`), encodeNpy(tensor));
+  return {
+    host,
+    collect: (changes: Partial<CollectOptions> = {}): Promise<CollectResult> =>
+      collectOn(host, { model, externalDataFolder: folder, names: NAMES, data: { paths: [folder] }, ...changes }),
+  };
 }
 
 /** Pictures, of which some have other sizes. */
@@ -200,8 +199,22 @@ test('an abort rejects at once', async (t) => {
   await assert.rejects(collect({ workers: 2 }), { code: 'interrupted' });
 });
 
-test('beside the model there is nothing but tapped copies of it', async (t) => {
-  const { collect, folder } = prepare(t, convModel(), pictures(2));
+test('nothing is left in the temporary folder of the system', async (t) => {
+  const { collect, host } = prepare(t, convModel(), pictures(2));
   await collect({ exact: false });
-  assert.deepEqual(readdirSync(folder).sort(), ['data', 'model.onnx', 'model.onnx.sampled.onnx', 'model.onnx.whole.onnx']);
+  const folder = dirname(await host.temporaryPath('x'));
+  assert.deepEqual(readdirSync(folder).sort(), ['tapped-sampled.onnx', 'tapped-whole.onnx']);
+  await host.close();
+  assert.equal(existsSync(folder), false);
+});
+
+test('weights in side files are found', async (t) => {
+  const folder = temporaryFolder(t);
+  await writeModel(join(folder, 'model.onnx'), convModel(), { externalData: 'always' });
+  const { collect } = prepare(t, convModel(), pictures(3));
+  const model = await readModel(join(folder, 'model.onnx'));
+  for (const exact of [true, false]) {
+    const expected = bytesOf(await collect({ exact }));
+    assert.equal(bytesOf(await collect({ exact, model, externalDataFolder: folder, workers: 1 })), expected);
+  }
 });

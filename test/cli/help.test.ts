@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { EXACT_SAMPLES } from '../../src/calibration/collect.js';
+import { EXACT_SAMPLES } from '../../src/calibration/collect-task.js';
 import { QUANTIZE_DEFAULTS, TIMING_DEFAULTS } from '../../src/defaults.js';
 import { temporaryFolder } from '../helpers/temporary-folder.js';
 import { linesOf, runCli } from './run-cli.js';
