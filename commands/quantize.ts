@@ -60,7 +60,7 @@ export function addQuantize(program: Command, context: Context): void {
     await perform(context, command, {
       inputs: [model, calibration, overrides, ...(flags.data ?? [])],
       outputs: [...place('--output', dryRun ? undefined : output), ...place('--depfile', dryRun ? undefined : depfile)],
-      run: async (common) => (await import('../src/quantize.js')).quantize({ ...common, ...quantizeOptionsOf(model, flags) }),
+      run: async (common) => (await import('../src/quantize.js')).quantize({ ...common, ...quantizeOptionsOf(model, flags), target: named(command, 'target') ? flags.target : undefined }),
       describe: async (result, options) => (await import('../src/report/quantize-report.js')).describeQuantize(result, model, options),
       finish: async () => {
         if (depfile === undefined || output === undefined || dryRun) return;
@@ -105,6 +105,11 @@ function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions
     activationType: TYPES.get(flags.activationType ?? ''),
     weightType: TYPES.get(flags.weightType ?? ''),
   };
+}
+
+/** Whether the user gave an option, and not its default. */
+function named(command: Command, option: string): boolean {
+  return command.getOptionValueSource(option) !== 'default';
 }
 
 function place(option: string, path: string | undefined): Place[] {

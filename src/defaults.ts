@@ -9,6 +9,10 @@ export type QuantizeMode = (typeof QUANTIZE_MODES)[number];
 export const EFFORTS = ['none', 'normal'] as const;
 export type Effort = (typeof EFFORTS)[number];
 
+/** What the search looks for among plans inside the error budget. */
+export const PREFERENCES = ['speed', 'integer', 'size'] as const;
+export type Preference = (typeof PREFERENCES)[number];
+
 /** Defaults of `quantize`. Apart from the verb, so that showing them loads no runtime. */
 export const QUANTIZE_DEFAULTS = {
   mode: 'auto' as QuantizeMode,
@@ -17,6 +21,7 @@ export const QUANTIZE_DEFAULTS = {
   target: DEFAULT_TARGET,
   effort: 'none' as Effort,
   minSqnr: 20,
+  prefer: 'speed' as Preference,
 } as const;
 
 /** Defaults of `compare` and `run`. */

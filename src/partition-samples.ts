@@ -2,15 +2,19 @@ import type { CalibrationTable } from './calibration/calibration-table.js';
 import { openData } from './data/open-data.js';
 import type { DataSpec } from './data/data-spec.js';
 import { modelInputs } from './data/model-inputs.js';
-import { holdOut } from './data/split.js';
+import { holdOut, JUDGE_MIN_SAMPLES, judgingHalf } from './data/split.js';
 import type { RuntimeHost } from './runtime/host.js';
 import { readStaged, stagedFile, type StagedModel } from './runtime/staged-model.js';
 import { defineTask } from './runtime/task.js';
 
-/** Which samples may decide (give ranges, choose a method), and which only judge. Names in order. */
+/** What samples are for. Names in order. */
 export interface SamplePartition {
   readonly all: readonly string[];
+  /** Those that give ranges. */
   readonly deciding: readonly string[];
+  /** Those of `deciding` that judge plans whose ranges come from the others; all of them where they are too few to part. */
+  readonly judging: readonly string[];
+  /** Those that neither ranges nor choices see. */
   readonly heldOut: readonly string[];
 }
 
@@ -29,8 +33,9 @@ export const listSamplesTask = defineTask(
 );
 
 /**
- * Splits samples into those that decide and those held out. Without a table, a quarter of eight or more, drawn by a hash of their names, is
- * held out; so it is where a table was made from none of them. Otherwise those that the table was not made from are. Undefined without data.
+ * Splits samples into those that give ranges, those that judge and those held out. Without a table, a quarter of eight or more, drawn by a hash
+ * of their names, is held out; so it is where a table was made from none of them. Otherwise those that the table was not made from are, but for
+ * a half that judges where there are enough. Undefined without data.
  */
 export async function partitionSamples(
   host: RuntimeHost,
@@ -41,8 +46,16 @@ export async function partitionSamples(
   if (!data) return undefined;
   const listed = await host.run(listSamplesTask, { model: stagedFile(modelPath), data, digests: table !== undefined });
   const all = listed.map(({ name }) => name);
+  const among = (names: ReadonlySet<string>) => all.filter((name) => names.has(name));
   const seen = new Set(table?.samples.map(({ sha256 }) => sha256));
   const unseen = listed.filter(({ sha256 }) => !seen.has(sha256)).map(({ name }) => name);
-  const heldOut = unseen.length === all.length ? holdOut(all) : new Set(unseen);
-  return { all, deciding: all.filter((name) => !heldOut.has(name)), heldOut: all.filter((name) => heldOut.has(name)) };
+  if (unseen.length < all.length) {
+    const deciding = all.filter((name) => !unseen.includes(name));
+    if (unseen.length < JUDGE_MIN_SAMPLES) return { all, deciding, judging: deciding, heldOut: unseen };
+    const judging = new Set(judgingHalf(unseen));
+    return { all, deciding, judging: among(judging), heldOut: unseen.filter((name) => !judging.has(name)) };
+  }
+  const heldOut = holdOut(all);
+  const deciding = all.filter((name) => !heldOut.has(name));
+  return { all, deciding, judging: table ? deciding : judgingHalf(deciding), heldOut: among(heldOut) };
 }

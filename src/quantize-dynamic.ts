@@ -2,7 +2,7 @@ import { dirname } from 'node:path';
 import { checkUpgrade } from './check-upgrade.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
-import type { Model } from './graph/model.js';
+import { initializerBytes } from './graph/initializer-bytes.js';
 import { partitionSamples } from './partition-samples.js';
 import { prepareModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
@@ -42,7 +42,7 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
   clock.lap('plan');
 
   const verify = options.verify !== false;
-  const lookNow = verify && options.dryRun === true && weightBytes(quantized) <= MAX_STAGED_BYTES;
+  const lookNow = verify && options.dryRun === true && initializerBytes(quantized) <= MAX_STAGED_BYTES;
   const integer = lookNow ? (await kernelCoverage(host, await stageModel(host, quantized, 'quantized.onnx', folder))).report : null;
   clock.lap('verify');
   return {
@@ -50,6 +50,7 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
     target: settings.target,
     method: plan.method,
     methods: [],
+    search: undefined,
     plan,
     model: quantized,
     nodes: plan.nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
@@ -59,7 +60,7 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
     foreignTarget: false,
     findSlowNodes: undefined,
     // No sample gave a range, so that each may judge.
-    samples: samples && { ...samples, deciding: [], heldOut: samples.all },
+    samples: samples && { ...samples, deciding: [], judging: [], heldOut: samples.all },
     needsExactProducts: settings.weightType === 'int8' && !settings.reduceRange,
   };
 }
@@ -70,10 +71,6 @@ export function dynamicSettings(options: QuantizeOptions, opset: number): Dynami
   const weightType = options.weightType ?? target.weightType;
   if (weightType !== 'int8' && weightType !== 'uint8') throw new QdqError('usage', `weights of ${weightType} have no dynamic integer kernel`, 'Take s8 or u8.');
   return { target: target.name, weightType, perChannel: !options.perTensor, reduceRange: options.reduceRange ?? target.reduceRange, opset };
-}
-
-function weightBytes({ graph }: Model): number {
-  return [...graph.initializers.values()].reduce((sum, { storage }) => sum + storage.byteLength, 0);
 }
 
 /** Refuses what only calibration could use. */

@@ -1,6 +1,5 @@
 import type { DataSpec } from './data/data-spec.js';
 import type { Model } from './graph/model.js';
-import type { MethodTrial } from './choose-method.js';
 import type { SamplePartition } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
 import type { Warning } from './progress.js';
@@ -9,7 +8,9 @@ import type { TargetName } from './quantization/target.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import type { RuntimeHost } from './runtime/host.js';
 import type { IntegerReport } from './runtime/integer-report.js';
-import type { SlowNode } from './search-plan.js';
+import type { MethodTrial } from './search/choose-method.js';
+import type { SearchResult } from './search/search.js';
+import type { SlowNode } from './search/slow-nodes.js';
 import type { Stopwatch } from './stopwatch.js';
 
 /** What every mode of `quantize` starts from. */
@@ -38,6 +39,8 @@ export interface QuantizedModel {
   readonly method: string;
   /** What each method gave, where several were tried. */
   readonly methods: readonly MethodTrial[];
+  /** What the search tried; undefined where there was none. */
+  readonly search: Pick<SearchResult, 'candidates' | 'cleanSpeedup'> | undefined;
   readonly plan: QuantizationPlan;
   readonly model: Model;
   readonly nodes: readonly QuantizedNode[];

@@ -1,5 +1,5 @@
 import type { RangeMethod } from './calibration/choose-range.js';
-import type { Effort, QuantizeMode } from './defaults.js';
+import type { Effort, Preference, QuantizeMode } from './defaults.js';
 import type { NodeFilters } from './quantization/filters.js';
 import type { TargetName } from './quantization/target.js';
 import type { QuantizedType } from './tensor/affine.js';
@@ -26,6 +26,10 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   readonly reduceRange?: boolean | undefined;
   /** `normal` leaves nodes in float where that is faster on this machine, which takes data; `none` measures nothing for the plan. */
   readonly effort?: Effort | undefined;
+  /** With effort: what is best among plans inside the error budget (default speed). */
+  readonly prefer?: Preference | undefined;
+  /** With effort: lets the caller end the search early with the best plan so far. */
+  readonly earlyStop?: EarlyStop | undefined;
   /** With effort: SQNR in dB that every output is to keep (default 20). */
   readonly minSqnr?: number | undefined;
   /** Path of a JSON file with ranges and nodes to keep in float. */
@@ -34,4 +38,12 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   readonly dryRun?: boolean | undefined;
   /** Look up in the fused graph what the written model runs as, and measure it where there is data (default true). */
   readonly verify?: boolean | undefined;
+}
+
+/** How a search is ended early. */
+export interface EarlyStop {
+  /** Called when the search begins; the signal ends it with the best plan so far. */
+  begin(): AbortSignal;
+  /** Called when it has ended. */
+  end(): void;
 }

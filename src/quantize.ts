@@ -1,7 +1,5 @@
 import { resolve } from 'node:path';
-import { addDynamic } from './add-dynamic.js';
 import { checkQuantized, type QuantizeCheck } from './check-quantized.js';
-import type { MethodTrial } from './choose-method.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { messageOf, QdqError } from './errors.js';
 import { prove } from './evaluation/prove.js';
@@ -18,7 +16,8 @@ import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.
 import type { QuantizeOptions } from './quantize-options.js';
 import { quantizeStatic } from './quantize-static.js';
 import type { IntegerReport } from './runtime/integer-report.js';
-import type { SlowNode } from './search-plan.js';
+import type { MethodTrial } from './search/choose-method.js';
+import type { SlowNode } from './search/slow-nodes.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { isDequantize } from './runtime/kernels.js';
 import { multipliesExactly } from './runtime/machine.js';
@@ -37,6 +36,8 @@ export interface QuantizeResult {
   readonly method: string;
   /** What each method gave, where several were tried. */
   readonly methods: readonly MethodTrial[];
+  /** What the search tried, with --effort; null without. */
+  readonly search: QuantizedModel['search'] | null;
   /** The float model that it was made from. */
   readonly model: { readonly path: string; readonly sizeBytes: number };
   /** null with --dry-run. */
@@ -86,13 +87,14 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     }
     if (quantized.needsExactProducts) warnAboutMachine(options, warnings, quantized.target);
     clock.lap('verify');
-    const { mode, target, method, methods, plan, nodes, changes } = quantized;
+    const { mode, target, method, methods, search = null, plan, nodes, changes } = quantized;
     return {
       schema: 'qdq.quantize/1',
       mode,
       target,
       method,
       methods,
+      search,
       model: { path: options.model, sizeBytes: modelSize(options.model, model) },
       output,
       nodes,
@@ -115,8 +117,7 @@ async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
   const { mode = QUANTIZE_DEFAULTS.mode, calibration } = job.options;
   if (mode === 'dynamic' || (mode === 'auto' && !calibration && !job.data)) return quantizeDynamic(job);
   try {
-    const quantized = await quantizeStatic(job);
-    return mode === 'auto' ? await addDynamic(job, quantized) : quantized;
+    return await quantizeStatic(job);
   } catch (error) {
     if (mode !== 'auto' || calibration || !(error instanceof QdqError && error.code === 'nothing-to-quantize')) throw error;
     const quantized = await quantizeDynamic(job).catch(() => {

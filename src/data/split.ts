@@ -23,6 +23,14 @@ export function holdOut(names: readonly string[]): ReadonlySet<string> {
   return new Set(names.length < HOLD_OUT_MIN_SAMPLES ? [] : drawNames(names, Math.floor(names.length / 4), 'hold-out'));
 }
 
+/** From this many samples on, half of them judge plans whose ranges come from the other half. */
+export const JUDGE_MIN_SAMPLES = 4;
+
+/** Half of the names, drawn by a seeded hash of the name; all of them where there are fewer than four. */
+export function judgingHalf(names: readonly string[]): string[] {
+  return names.length < JUDGE_MIN_SAMPLES ? [...names] : drawNames(names, Math.floor(names.length / 2), 'judge');
+}
+
 /** At most `limit` names, evenly spaced, so that all classes of a sorted set are among them. */
 export function limitNames(names: readonly string[], limit: number): string[] {
   checkLimit(limit);

@@ -19,15 +19,17 @@ export function correctableInputs(model: Model, plan: QuantizationPlan): { name:
   return [...values.values()];
 }
 
+/** New biases by node name: one number for each output channel. */
+export type Biases = Readonly<Record<string, readonly number[]>>;
+
 /**
- * The float model with each bias moved by the mean error that rounding the weight puts on its output channel:
+ * The biases of a float model moved by the mean error that rounding the weight puts on each output channel:
  * Σ (w − dequantized(w)) · E[x], with E[x] the mean of the input channel over samples. Bias correction after Nagel et al., "Data-Free
- * Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2, with observed means. Nodes without a mean stay.
+ * Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2, with observed means. Nodes without a mean have none.
  */
-export function correctBiases(model: Model, plan: QuantizationPlan, means: ReadonlyMap<string, ArrayLike<number>>): { model: Model; names: string[] } {
-  const editor = new GraphEditor(model.graph);
+export function correctBiases(model: Model, plan: QuantizationPlan, means: ReadonlyMap<string, ArrayLike<number>>): Biases {
   const index = indexOf(model.graph);
-  const names: string[] = [];
+  const biases: Record<string, readonly number[]> = {};
   for (const { node, weight, constant } of correctable(model, plan)) {
     const mean = means.get(node.inputs[0]!);
     if (!mean) continue;
@@ -35,12 +37,22 @@ export function correctBiases(model: Model, plan: QuantizationPlan, means: Reado
     if (!shift.every(Number.isFinite)) continue;
     const bias = node.inputs[2] ? numbersOf(index.constant(node.inputs[2])!) : new Float32Array(shift.length);
     if (bias.length !== shift.length) continue;
-    const corrected = tensorFromArray('float32', [shift.length], Float32Array.from(shift, (value, c) => bias[c]! + value));
-    const name = editor.addInitializer(`${node.inputs[2] || node.outputs[0]}_corrected`, corrected);
-    editor.replace(node, { ...node, inputs: [node.inputs[0]!, node.inputs[1]!, name] });
-    names.push(node.name);
+    biases[node.name] = Array.from(shift, (value, c) => Math.fround(bias[c]! + value));
   }
-  return { model: names.length > 0 ? { ...model, graph: editor.finish() } : model, names };
+  return biases;
+}
+
+/** The model with other biases; the model itself where there are none. */
+export function withBiases(model: Model, biases: Biases): Model {
+  if (Object.keys(biases).length === 0) return model;
+  const editor = new GraphEditor(model.graph);
+  for (const node of model.graph.nodes) {
+    const bias = biases[node.name];
+    if (!bias) continue;
+    const name = editor.addInitializer(`${node.inputs[2] || node.outputs[0]}_corrected`, tensorFromArray('float32', [bias.length], Float32Array.from(bias)));
+    editor.replace(node, { ...node, inputs: [node.inputs[0]!, node.inputs[1]!, name] });
+  }
+  return { ...model, graph: editor.finish() };
 }
 
 interface Correctable {

@@ -142,11 +142,13 @@ function isRedundant(parameters: AffineParameters, { min, max }: AbsorbedActivat
   return low >= min && high <= max;
 }
 
-/** The range of a value that only rearranges elements of an observed one. */
+/** The range of a value that only rearranges elements of an observed one, or of one whose operator fixes the range. */
 function rangeThroughCarriers(index: GraphIndex, value: string, rangeOf: (value: string) => Range | undefined): Range | undefined {
   const producer = index.producer(value);
+  const rule = producer && ruleOf(producer);
+  if (rule?.outputRange) return rule.outputRange;
   const source = producer?.inputs[0];
-  if (!source || ruleOf(producer)?.kind !== 'carrier') return undefined;
+  if (!source || rule?.kind !== 'carrier') return undefined;
   return rangeOf(source) ?? rangeThroughCarriers(index, source, rangeOf);
 }
 

@@ -3,7 +3,8 @@ import { after, before, describe, test } from 'node:test';
 import type { QuantizationPlan } from '../../src/quantization/plan.js';
 import { repairPlan, type FusionEvidence } from '../../src/quantization/repair.js';
 import { RuntimeHost } from '../../src/runtime/host.js';
-import { verifyPlan } from '../../src/verify-plan.js';
+import { Planner } from '../../src/search/planner.js';
+import { verifyPlan, type VerifiedPlan } from '../../src/verify-plan.js';
 import { GraphBuilder, SAME_PADS } from '../helpers/graph-builder.js';
 import { planText, planWith, selectIn, type SelectedModel } from './quantize-graph.js';
 
@@ -82,21 +83,29 @@ describe('repairPlan', () => {
   });
 });
 
+/** Verifies a plan of which nothing is dynamic. */
+function verify({ prepared: { model, types } }: Awaited<ReturnType<typeof selected>>, plan: QuantizationPlan): Promise<VerifiedPlan> {
+  const settings = { target: plan.target, activationType: plan.activationType, perChannel: true, symmetricActivations: false };
+  const planner = new Planner({ float: model, types, settings, keptFloat: () => undefined, mayBeDynamic: false });
+  const dynamicOptions = { target: plan.target, weightType: plan.weightType, perChannel: true, reduceRange: false, opset: 13 };
+  return verifyPlan(host, planner, { model, biases: {}, plan, dynamic: new Map(), dynamicOptions }, '/nowhere');
+}
+
 describe('verifyPlan', () => {
   test('leaves a plan alone that fuses', async () => {
     const model = await selected(convolutions);
     const plan = planWith(model);
-    const verified = await verifyPlan(host, model.prepared.model, plan, '/nowhere');
-    assert.equal(verified.plan, plan);
+    const verified = await verify(model, plan);
+    assert.equal(verified.planned.plan, plan);
     assert.deepEqual(verified.changes, []);
     assert.deepEqual([verified.integer.integerNodes, verified.integer.danglingQdqNodes], [2, 0]);
   });
 
   test('takes everything back that no kernel takes, and leaves no Q/DQ', async () => {
     const model = await selected(convolutions, 21);
-    const verified = await verifyPlan(host, model.prepared.model, planWith(model, {}, { activationType: 'uint16' }), '/nowhere');
+    const verified = await verify(model, planWith(model, {}, { activationType: 'uint16' }));
     assert.deepEqual([verified.integer.integerNodes, verified.integer.danglingQdqNodes], [0, 0]);
-    assert.deepEqual(verified.quantized.graph.nodes.map(({ opType }) => opType), ['Conv', 'Relu', 'Conv']);
+    assert.deepEqual(verified.quantized.model.graph.nodes.map(({ opType }) => opType), ['Conv', 'Relu', 'Conv']);
     assert.ok(verified.changes.length > 0);
   });
 
@@ -106,8 +115,8 @@ describe('verifyPlan', () => {
       const model = await selected(graph);
       const plan = planWith(model);
       const wrong = { ...plan, nodes: plan.nodes.map((node) => (node.biasAdd ? { ...node, biasAdd: { ...node.biasAdd, as } } : node)) };
-      const verified = await verifyPlan(host, model.prepared.model, wrong, '/nowhere');
-      assert.deepEqual(verified.plan, plan);
+      const verified = await verify(model, wrong);
+      assert.deepEqual(verified.planned.plan, plan);
       assert.deepEqual(verified.integer.nodes.map((node) => node.kernel), [kernel]);
       assert.equal(verified.integer.danglingQdqNodes, 0);
     }

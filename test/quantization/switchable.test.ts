@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import { checkGraph } from '../../src/graph/check-graph.js';
 import type { Model } from '../../src/graph/model.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
-import { correctBiases } from '../../src/quantization/bias-correction.js';
+import { correctBiases, withBiases } from '../../src/quantization/bias-correction.js';
 import { applyStaticPlan } from '../../src/quantization/static-qdq.js';
 import { switchableModel, type SwitchableModel } from '../../src/quantization/switchable.js';
 import { RuntimeHost } from '../../src/runtime/host.js';
@@ -115,7 +115,7 @@ describe('switchableModel', () => {
       const { samples, ranges } = await observe(selected, 2);
       const float = selected.prepared.model;
       const means = new Map([['x', new Array<number>(16).fill(50)]]);
-      const corrected = correctBiases(float, planWith(selected, ranges), means).model;
+      const corrected = withBiases(float, correctBiases(float, planWith(selected, ranges), means));
       // The corrected model's nodes are others, so it is selected anew, as the search does.
       const again = await selectIn(host, corrected);
       const plan = planWith(again, ranges);

@@ -14,10 +14,11 @@ const base: QuantizeResult = {
   target: 'ort-x64-vnni',
   method: 'mse',
   methods: [
-    { method: 'minmax', sqnrDb: 30.25, chosen: false },
-    { method: 'mse', sqnrDb: 35, chosen: true },
-    { method: 'entropy', sqnrDb: null, chosen: false },
+    { method: 'minmax', percentile: null, sqnrDb: 30.25, chosen: false },
+    { method: 'mse', percentile: null, sqnrDb: 35, chosen: true },
+    { method: 'entropy', percentile: null, sqnrDb: null, chosen: false },
   ],
+  search: null,
   model: { path: 'model.onnx', sizeBytes: 10_000_000 },
   output: { path: 'int8.onnx', sizeBytes: 2_500_000, sha256: 'abc' },
   nodes: [

@@ -26,6 +26,7 @@ export interface WrittenTimes {
 export function written({ float = {}, integer = {}, quantize = 0, dequantize = 0 }: WrittenTimes): TimeTable {
   return {
     float: ({ node }) => float[node.name] ?? 0,
+    floatOf: ({ name }) => float[name] ?? 0,
     integer: ({ node }) => integer[node.name] ?? 0,
     quantize: () => quantize,
     dequantize: () => dequantize,
@@ -36,12 +37,12 @@ export function written({ float = {}, integer = {}, quantize = 0, dequantize = 0
  * What an assignment takes in all, by the rules of the graph: each node its time on its side; a value that is float and that an integer node
  * reads passes one Q; a value made as integers that a float reader or the graph's output takes passes one DQ.
  */
-export function totalTime({ graph, selection, times }: Problem, inFloat: ReadonlySet<Node>, bias = 1): number {
+export function totalTime({ graph, selection, times }: Problem, inFloat: ReadonlySet<Node>): number {
   const index = indexOf(graph);
   const onIntegers = [...selection.nodes.values()].filter(({ node }) => !inFloat.has(node));
   const made = new Set(onIntegers.flatMap(({ quantizesOutput, ends }) => (quantizesOutput ? ends : [])));
   let time = 0;
-  for (const selected of selection.nodes.values()) time += inFloat.has(selected.node) ? bias * times.float(selected) : times.integer(selected);
+  for (const selected of selection.nodes.values()) time += inFloat.has(selected.node) ? times.float(selected) : times.integer(selected);
   for (const value of selection.values.keys()) {
     const integerReads = onIntegers.flatMap(({ node, activations }) => activations.filter((input) => node.inputs[input] === value));
     const allReads = index.uses(value).length + (index.isOutput(value) ? 1 : 0);
@@ -91,6 +92,7 @@ export function randomProblem(seed: number): Problem {
   const dequantizeTimes = drawn(names, 0.6);
   const times: TimeTable = {
     float: ({ node }) => floatTimes.get(node.name)!,
+    floatOf: ({ name }) => floatTimes.get(name)!,
     integer: ({ node }) => integerTimes.get(node.name)!,
     quantize: (value) => quantizeTimes.get(value)!,
     dequantize: (value) => dequantizeTimes.get(value)!,

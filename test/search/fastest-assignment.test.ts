@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Node } from '../../src/graph/model.js';
 import { selectNodes } from '../../src/quantization/select.js';
-import { nodesBetterInFloat, nodesWithinNoise } from '../../src/search/fastest-assignment.js';
+import { fastestForms, nodesBetterInFloat, type FormCost } from '../../src/search/fastest-assignment.js';
 import { GraphBuilder, SAME_PADS } from '../helpers/graph-builder.js';
 import { seeded } from '../metrics/seeded.js';
 import { allAssignments, randomProblem, totalTime, written, type Problem, type WrittenTimes } from './assignments.js';
@@ -20,7 +20,7 @@ function problem(build: (g: GraphBuilder) => void, times: WrittenTimes): Problem
 
 const conv = (g: GraphBuilder, name: string, x: string) => g.op(name, 'Conv', [x, g.weight(`${name}_w`, [16, 16, 3, 3])], { attributes: SAME_PADS });
 const image = (g: GraphBuilder) => g.input('x', [1, 16, 8, 8]);
-const inFloat = ({ graph, selection, times }: Problem, bias?: number) => namesOf(nodesBetterInFloat(graph, selection, times, bias));
+const inFloat = ({ graph, selection, times }: Problem) => namesOf(nodesBetterInFloat(graph, selection, times));
 
 describe('nodesBetterInFloat', () => {
   const one = (g: GraphBuilder) => void g.output(g.op('end', 'Tanh', [conv(g, 'a', image(g))]));
@@ -85,18 +85,11 @@ describe('nodesBetterInFloat', () => {
     assert.deepEqual(inFloat(problem(residual, { ...times, quantize: 0.1, dequantize: 0.1 })), ['sum']);
   });
 
-  test('float time counts `bias` times', () => {
-    const times = { float: { a: 1 }, integer: { a: 1.5 } };
-    assert.deepEqual([1, 1.4, 1.6].map((bias) => inFloat(problem(one, times), bias)), [['a'], ['a'], []]);
-  });
-
   test('takes the least time of all assignments, on random graphs', () => {
     for (const [seed, random] of RANDOM.entries()) {
-      for (const bias of [1, 1.5]) {
-        const found = totalTime(random, nodesBetterInFloat(random.graph, random.selection, random.times, bias), bias);
-        const least = Math.min(...allAssignments(random.selection).map((assignment) => totalTime(random, assignment, bias)));
-        assert.ok(Math.abs(found - least) < 1e-9, `graph ${seed}, bias ${bias}: ${found} instead of ${least}`);
-      }
+      const found = totalTime(random, nodesBetterInFloat(random.graph, random.selection, random.times));
+      const least = Math.min(...allAssignments(random.selection).map((assignment) => totalTime(random, assignment)));
+      assert.ok(Math.abs(found - least) < 1e-9, `graph ${seed}: ${found} instead of ${least}`);
     }
   });
 
@@ -135,9 +128,10 @@ function bestAtSomePrice(random: Problem, noise: ReadonlyMap<string, number>): {
   }
 }
 
-describe('nodesWithinNoise', () => {
+describe('fastestForms, between static and float', () => {
   const cases = RANDOM.slice(0, 80).map((random, seed) => ({ random, seed, noise: randomNoise(random, seed) }));
-  const within = ({ graph, selection, times }: Problem, noise: ReadonlyMap<string, number>, budget: number) => nodesWithinNoise(graph, selection, times, noise, budget);
+  const within = ({ graph, selection, times }: Problem, noise: ReadonlyMap<string, number>, budget: number) =>
+    new Set(fastestForms(graph, selection, { times, noise, forms: new Map() }, budget).keys());
 
   test('keeps the budget, at the least price of noise that does', () => {
     for (const { random, seed, noise } of cases) {
@@ -189,5 +183,45 @@ describe('nodesWithinNoise', () => {
     const noise = new Map([['a', 1e-3], ['b', 1e-2], ['c', 1e-3]]);
     assert.deepEqual(namesOf(within(three({ a: 2, b: 2, c: 2 }), noise, 5e-3)), ['b']);
     assert.deepEqual(namesOf(within(three({ a: 1.05, b: 9, c: 1.05 }), noise, 1.1e-2)), ['a', 'c']);
+  });
+});
+
+describe('fastestForms, with dynamic nodes', () => {
+  const products = (g: GraphBuilder) => {
+    for (const name of ['a', 'b']) g.output(g.op(`${name}_end`, 'Tanh', [g.op(name, 'MatMul', [g.input(`${name}_x`, ['n', 32]), g.weight(`${name}_w`, [32, 32])])]));
+  };
+  const times = { float: { a: 2, b: 2 }, integer: { a: 1, b: 1 }, quantize: 0.1 };
+  const dynamic = (timeMs: number, noise = 0): FormCost[] => [{ form: 'dynamic', timeMs, noise }];
+  const formsOf = (forms: ReadonlyMap<string, readonly FormCost[]>, options: { noise?: Record<string, number>; budget?: number; bias?: number } = {}) => {
+    const { graph, selection, times: table } = problem(products, times);
+    const costs = { times: table, noise: new Map(Object.entries(options.noise ?? {})), forms };
+    return Object.fromEntries([...fastestForms(graph, selection, costs, options.budget ?? Infinity, options.bias)].map(([node, form]) => [node.name, form]));
+  };
+
+  test('a node is dynamic where that takes less time than static with the conversion before it', () => {
+    assert.deepEqual(formsOf(new Map([['a', dynamic(1.05)], ['b', dynamic(1.15)]])), { a: 'dynamic' });
+  });
+
+  test('a node that is too noisy when static is dynamic, unless float is as fast', () => {
+    const noise = { a: 1e-2, b: 1e-5 };
+    assert.deepEqual(formsOf(new Map([['a', dynamic(1.5, 1e-5)]]), { noise, budget: 1e-3 }), { a: 'dynamic' });
+    assert.deepEqual(formsOf(new Map([['a', dynamic(2.5, 1e-5)]]), { noise, budget: 1e-3 }), { a: 'float' });
+    assert.deepEqual(formsOf(new Map([['a', dynamic(1.5, 1e-2)]]), { noise, budget: 1e-3 }), { a: 'float' });
+  });
+
+  test('float time counts `bias` times, that of other forms does not', () => {
+    const slow = new Map([['a', dynamic(3)]]);
+    const noise = { a: 1 };
+    assert.deepEqual(formsOf(slow, { noise, budget: 0.1, bias: 1.4 }), { a: 'float' });
+    assert.deepEqual(formsOf(slow, { noise, budget: 0.1, bias: 1.6 }), { a: 'dynamic' });
+  });
+
+  test('a node that cannot be static is dynamic or float', () => {
+    const g = new GraphBuilder();
+    g.output(g.op('l', 'LSTM', [g.input('x', [4, 1, 8]), g.weight('w', [1, 32, 8]), g.weight('r', [1, 32, 8])], { attributes: { hidden_size: 8 } }));
+    const graph = g.graph();
+    const selection = selectNodes(graph, new Map(), { opset: 14 });
+    const form = (timeMs: number) => [...fastestForms(graph, selection, { times: written({ float: { l: 2 } }), noise: new Map(), forms: new Map([['l', dynamic(timeMs)]]) }, Infinity).values()];
+    assert.deepEqual([form(1), form(3)], [['dynamic'], ['float']]);
   });
 });

@@ -1,0 +1,86 @@
+import { openData } from '../data/open-data.js';
+import type { DataSpec } from '../data/data-spec.js';
+import { modelInputs } from '../data/model-inputs.js';
+import { addErrors, emptyErrorSums, type ErrorSums } from '../metrics/error-sums.js';
+import { openStaged, readStaged, type StagedModel } from '../runtime/staged-model.js';
+import { defineTask, type TaskContext } from '../runtime/task.js';
+import { integerScalar, type AffineParameters } from '../tensor/affine.js';
+import { isFloat } from '../tensor/dtype.js';
+import { float32Tensor, tensorFromArray, type Tensor } from '../tensor/tensor.js';
+import { numbersOf } from '../tensor/values.js';
+
+/** A group of values with the parameters to try, the ones in use first. */
+export interface ProbedRanges {
+  readonly condition: string;
+  readonly scale: string;
+  readonly zeroPoint: string;
+  readonly candidates: readonly AffineParameters[];
+}
+
+/** What to probe. Plain data. */
+export interface RangeNoiseArguments {
+  /** The float model, whose inputs the samples fit. */
+  readonly model: StagedModel;
+  readonly probe: StagedModel;
+  readonly groups: readonly ProbedRanges[];
+  readonly data: DataSpec;
+  readonly only: readonly string[];
+  readonly threads: number;
+  /** No further candidates are tried beyond this; those in use always are. */
+  readonly budgetMs: number;
+}
+
+/**
+ * The noise that each group alone puts on the outputs under each of its candidates, as power relative to the signal, Σ (y − y₀)² / Σ y₀², at
+ * the output where it is largest. Groups are looked at in order of their noise under the first candidate; NaN where time was up.
+ */
+export const rangeNoiseTask = defineTask(import.meta.url, 'rangeNoiseTask', async (args: RangeNoiseArguments, context: TaskContext): Promise<number[][]> => {
+  const start = performance.now();
+  const { graph } = await readStaged(args.model);
+  const only = new Set(args.only);
+  const samples: ReadonlyMap<string, Tensor>[] = [];
+  for await (const { inputs } of (await openData(args.data, modelInputs(graph))).filter((name) => only.has(name))) samples.push(inputs);
+  const session = await openStaged(args.probe, { threads: args.threads, simulateQdq: true });
+  const [off, on] = [0, 1].map((value) => tensorFromArray('bool', [], Uint8Array.of(value))) as [Tensor, Tensor];
+  const feedsOf = ({ condition, scale, zeroPoint }: ProbedRanges, parameters: AffineParameters, isOn: boolean): [string, Tensor][] => [
+    [condition, isOn ? on : off],
+    [scale, float32Tensor(parameters.scale)],
+    [zeroPoint, integerScalar(parameters.dtype, parameters.zeroPoint)],
+  ];
+  const idle = args.groups.flatMap((group) => feedsOf(group, group.candidates[0]!, false));
+  const feeds = samples.map((inputs) => new Map([...inputs, ...idle]));
+  const references: ReadonlyMap<string, Tensor>[] = [];
+  for (const feed of feeds) references.push(await session.run(feed));
+  const noiseOf = async (group: ProbedRanges, candidate: AffineParameters): Promise<number> => {
+    const sums = new Map<string, ErrorSums>();
+    for (const [i, feed] of feeds.entries()) {
+      const outputs = await session.run(new Map([...feed, ...feedsOf(group, candidate, true)]));
+      for (const [name, expected] of references[i]!) {
+        if (!isFloat(expected.dtype)) continue;
+        const sum = sums.get(name) ?? emptyErrorSums();
+        addErrors(sum, numbersOf(expected), numbersOf(outputs.get(name)!));
+        sums.set(name, sum);
+      }
+    }
+    return Math.max(0, ...[...sums.values()].flatMap((sum) => (sum.signal > 0 ? [sum.noise / sum.signal] : [])));
+  };
+  const total = args.groups.reduce((sum, { candidates }) => sum + candidates.length, 0);
+  let done = 0;
+  const measure = async (group: ProbedRanges, candidate: AffineParameters): Promise<number> => {
+    const noise = await noiseOf(group, candidate);
+    context.progress({ stage: 'trying ranges tensor by tensor', done: ++done, total, unit: 'runs' });
+    return noise;
+  };
+  const noises = args.groups.map(({ candidates }) => candidates.map(() => NaN));
+  for (const [i, group] of args.groups.entries()) noises[i]![0] = await measure(group, group.candidates[0]!);
+  const loudestFirst = [...args.groups.keys()].sort((a, b) => noises[b]![0]! - noises[a]![0]!);
+  for (const i of loudestFirst) {
+    const group = args.groups[i]!;
+    for (let c = 1; c < group.candidates.length; c++) {
+      if (performance.now() - start > args.budgetMs) break;
+      noises[i]![c] = await measure(group, group.candidates[c]!);
+    }
+  }
+  await session.release();
+  return noises;
+});

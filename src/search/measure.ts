@@ -1,0 +1,69 @@
+import { nodeNoiseTask } from '../evaluation/node-noise.js';
+import { profileNodesTask, type NodeTime } from '../evaluation/profile-nodes.js';
+import { timeTask } from '../evaluation/time.js';
+import type { Model } from '../graph/model.js';
+import { switchableModel } from '../quantization/switchable.js';
+import { stageModel, type StagedModel } from '../runtime/staged-model.js';
+import type { Planner, PlannedModel } from './planner.js';
+import type { TrialJob } from './trials.js';
+
+/** Samples that profiles and timings take turns on. */
+const MAX_SAMPLES = 4;
+/** Runs of a profile: as many as fit the budget. */
+const PROFILE_RUNS: readonly [number, number] = [4, 20];
+const PROFILE_WARMUP = 3;
+const PROFILE_BUDGET_MS = 2_000;
+const TIMED_RUNS = 60;
+const TIMED_WARMUP = 3;
+const TIME_BUDGET_MS = 6_000;
+
+/** Runs of the switchable model: beyond this many, nodes that follow each other are measured together. */
+const MAX_NOISE_RUNS = 200;
+const NOISE_BUDGET_MS = 20_000;
+
+/** A run of the switchable model takes so many times a run of the float one, roughly. */
+const SWITCHABLE_COST = 6;
+
+/** Times of the nodes of a model as it runs here. `floatMs` is the time of one run of the float model. */
+export async function profileModel(job: TrialJob, model: Model, floatMs: number, threads: number): Promise<NodeTime[]> {
+  const [least, most] = PROFILE_RUNS;
+  return job.host.run(profileNodesTask, {
+    model: await stageModel(job.host, model, 'profiled.onnx', job.baseline.externalDataFolder),
+    data: job.data,
+    only: job.samples.slice(0, MAX_SAMPLES),
+    threads,
+    runs: Math.max(least, Math.min(most, Math.floor(PROFILE_BUDGET_MS / floatMs))),
+    warmup: PROFILE_WARMUP,
+    scratchPrefix: await job.host.temporaryPath('profile'),
+  });
+}
+
+/** Times of models that take turns, run by run. */
+export async function timeModels(job: TrialJob, models: readonly StagedModel[], threads: number, budgetMs = TIME_BUDGET_MS): Promise<number[][]> {
+  const settings = { runs: TIMED_RUNS, warmup: TIMED_WARMUP, threads, budgetMs };
+  return job.host.run(timeTask, { models, data: job.data, only: job.samples.slice(0, MAX_SAMPLES), ...settings });
+}
+
+/**
+ * Noise power of each planned static node alone, relative to the signal at the worst output. Nodes measured together share theirs.
+ * `floatMs` is the time of one run of the float model: it bounds how many are measured.
+ */
+export async function measureNoise(job: TrialJob, planner: Planner, planned: PlannedModel, floatMs: number, threads: number): Promise<Map<string, number>> {
+  const { model: switchable, switches } = switchableModel(planner.float, planned);
+  const names = [...switches.keys()];
+  const runs = Math.max(8, Math.min(MAX_NOISE_RUNS, Math.floor(NOISE_BUDGET_MS / (SWITCHABLE_COST * floatMs))));
+  const size = Math.ceil(names.length / runs);
+  const groups = Array.from({ length: Math.ceil(names.length / size) }, (_, i) => names.slice(i * size, (i + 1) * size));
+  const samples = Math.max(1, Math.min(MAX_SAMPLES, Math.floor(runs / groups.length)));
+  const folder = job.baseline.externalDataFolder;
+  const powers = await job.host.run(nodeNoiseTask, {
+    model: await stageModel(job.host, planner.float, 'noise-float.onnx', folder),
+    switchable: await stageModel(job.host, switchable, 'noise-switchable.onnx', folder),
+    switches: [...switches.values()],
+    groups: groups.map((group) => group.map((name) => switches.get(name)!)),
+    data: job.data,
+    only: job.samples.slice(0, samples),
+    threads,
+  });
+  return new Map(groups.flatMap((group, i) => group.map((name) => [name, powers[i]! / group.length] as const)));
+}

@@ -1,0 +1,335 @@
+import type { NodeTime } from '../evaluation/profile-nodes.js';
+import { initializerBytes } from '../graph/initializer-bytes.js';
+import type { Node } from '../graph/model.js';
+import { medianRatioInterval, statsOf, type MedianInterval } from '../metrics/statistics.js';
+import type { Change } from '../passes/pass.js';
+import type { ProgressListener } from '../progress.js';
+import { isComputeOperator } from '../runtime/kernels.js';
+import { stageModel } from '../runtime/staged-model.js';
+import { chooseRanges } from './choose-ranges.js';
+import { fastestForms, type AssignmentCosts, type FormCost } from './fastest-assignment.js';
+import { measureNoise, profileModel, timeModels } from './measure.js';
+import type { Choices, PlannedModel, Planner, WeightForm } from './planner.js';
+import type { RangeSource } from './range-source.js';
+import { dynamicTime, timeTable } from './time-table.js';
+import { judgeModels, type TrialJob, type TrialRun } from './trials.js';
+
+/** What is asked of a plan. */
+export interface SearchGoal {
+  /** SQNR in dB that every output is to have on unseen samples. */
+  readonly minSqnrDb: number;
+  /** What is asked on top on the samples that judge, which flatter. */
+  readonly marginDb: number;
+  readonly threads: number;
+  readonly prefer: Preference;
+  /** How errors are judged: as this machine's kernels compute, unless the model is for another machine. */
+  readonly run: TrialRun;
+  /** Other forms of weights that may be tried where this machine's sums of products saturate. */
+  readonly otherWeights: readonly WeightForm[];
+}
+
+/** What the best plan is, among those inside the error budget. */
+export type Preference = 'speed' | 'integer' | 'size';
+
+/** A plan that was tried, with its figures. */
+export interface SearchCandidate {
+  readonly label: string;
+  /** Nodes that multiply and that run on integers. */
+  readonly integerNodes: number;
+  /** SQNR of the worst output on the samples that judged; null where it could not be had. */
+  readonly sqnrDb: number | null;
+  /** Time of the float model over its own; null where it was not timed. */
+  readonly speedup: number | null;
+  readonly speedupInterval: MedianInterval | null;
+  /** Bytes of its constants. */
+  readonly weightBytes: number;
+  readonly chosen: boolean;
+}
+
+/** What a search found. */
+export interface SearchResult {
+  readonly planned: PlannedModel;
+  readonly choices: Choices;
+  readonly candidates: readonly SearchCandidate[];
+  /** Time of the float model over that of the float model after clean-up. */
+  readonly cleanSpeedup: MedianInterval | null;
+  readonly changes: readonly Change[];
+}
+
+/** How many times float time counts in the assignments that are tried: measured parts do not add up to the whole exactly. */
+const FLOAT_BIASES = [0.85, 1, 1.2, 1.5, 2];
+
+/** Rounds in which the noise that is allowed shrinks because the nodes' noises together came to more than their sum. */
+const MAX_TIGHTENINGS = 3;
+
+/** What a plan with fewer integer nodes must win in time to be kept instead of one with more: less is within the noise of timing. */
+const MIN_GAIN = 1.02;
+
+/** What counts as faster than float. */
+const FASTER = 1.05;
+
+/** Error that this machine's kernels may add to the rounding before other weights are tried. */
+const SATURATION_DB = 1;
+
+/** Plans that are timed at most. */
+const MAX_TIMED = 8;
+const CLEAN_BUDGET_MS = 1_500;
+
+interface Contender {
+  readonly label: string;
+  readonly choices: Choices;
+  readonly planned: PlannedModel;
+  readonly sqnrDb: number;
+  readonly weightBytes: number;
+  /** All that can be are integers. */
+  readonly whole: boolean;
+}
+
+/** A contender with its time. */
+interface Timed extends Contender {
+  readonly speedup: MedianInterval | null;
+}
+
+/**
+ * Looks for the fastest plan inside an error budget, on this machine: which nodes are static, which dynamic and which stay in float, with which
+ * ranges and weights, judged at the model's outputs and by the clock.
+ */
+export class Search {
+  readonly #job: TrialJob;
+  readonly #planner: Planner;
+  readonly #ranges: RangeSource;
+  readonly #goal: SearchGoal;
+  readonly #onProgress: ProgressListener | undefined;
+  readonly #isStopped: () => boolean;
+  readonly #contenders: Contender[] = [];
+  readonly #changes: Change[] = [];
+  #floatMs = 1;
+  #float: readonly NodeTime[] = [];
+
+  constructor(job: TrialJob, planner: Planner, ranges: RangeSource, goal: SearchGoal, control: { readonly onProgress?: ProgressListener | undefined; readonly isStopped: () => boolean }) {
+    this.#job = job;
+    this.#planner = planner;
+    this.#ranges = ranges;
+    this.#goal = goal;
+    this.#onProgress = control.onProgress;
+    this.#isStopped = control.isStopped;
+  }
+
+  /** Runs the search from the plan with all nodes on integers. Where it is stopped, gives the best so far. */
+  async run(start: Choices): Promise<SearchResult> {
+    const cleanSpeedup = await this.#timeFloat();
+    let choices = start;
+    await this.#try([{ label: 'all static', choices, whole: true }]);
+    for (const step of [this.#tryWeights, this.#tryRanges]) {
+      if (this.#isStopped()) break;
+      choices = (await step.call(this, choices)) ?? choices;
+    }
+    if (!this.#isStopped()) await this.#tryForms(choices);
+    const timed = await this.#time();
+    const best = this.#pick(timed);
+    return {
+      planned: best.planned,
+      choices: best.choices,
+      candidates: this.#report(timed, best),
+      cleanSpeedup,
+      changes: [...this.#changes, ...describe(best, timed)],
+    };
+  }
+
+  get #wanted(): number {
+    return this.#goal.minSqnrDb + this.#goal.marginDb;
+  }
+
+  async #timeFloat(): Promise<MedianInterval | null> {
+    const { host, baseline } = this.#job;
+    const clean = await stageModel(host, this.#planner.float, 'clean-float.onnx', baseline.externalDataFolder);
+    const [original, cleaned] = await timeModels(this.#job, [baseline, clean], this.#goal.threads, CLEAN_BUDGET_MS);
+    this.#floatMs = Math.max(1e-3, statsOf(cleaned!)?.median ?? 1);
+    return medianRatioInterval(original!, cleaned!);
+  }
+
+  /** Plans and judges choices, and keeps them for the end. Those that are known already, or bring nothing to integers, are passed over. */
+  async #try(those: readonly Pick<Contender, 'label' | 'choices' | 'whole'>[]): Promise<Contender[]> {
+    const planned = those.flatMap((one) => {
+      const plan = this.#planner.plan(this.#ranges, one.choices);
+      return integerNodes(plan) > 0 && !this.#contenders.some((known) => samePlan(known.planned, plan)) ? [{ ...one, planned: plan }] : [];
+    });
+    if (planned.length === 0) return [];
+    const models = planned.map((one) => this.#planner.quantize(one.planned).model);
+    const judged = await judgeModels(this.#job, models, this.#goal.run);
+    const contenders = planned.map((one, i): Contender => ({ ...one, sqnrDb: judged[i]!, weightBytes: initializerBytes(models[i]!) }));
+    this.#contenders.push(...contenders);
+    this.#tell();
+    return contenders;
+  }
+
+  /** Where sums of products saturate on this machine: weights in fewer bits, or unsigned ones, for which it adds exactly. */
+  async #tryWeights(choices: Choices): Promise<Choices | undefined> {
+    const { otherWeights, run } = this.#goal;
+    const [here] = this.#contenders;
+    if (otherWeights.length === 0 || run !== 'here' || !here) return undefined;
+    const [exact = -Infinity] = await judgeModels(this.#job, [this.#planner.quantize(here.planned).model], 'simulated');
+    if (here.sqnrDb >= exact - SATURATION_DB) return undefined;
+    const tried = await this.#try(otherWeights.map((weights) => ({ label: `all static, ${weightsLabel(weights)}`, choices: { ...choices, weights }, whole: true })));
+    const best = tried.filter(({ sqnrDb }) => sqnrDb >= this.#wanted)[0] ?? [...tried].sort((a, b) => b.sqnrDb - a.sqnrDb)[0];
+    if (!best || best.sqnrDb <= here.sqnrDb + SATURATION_DB) return undefined;
+    const message = `${weightsLabel(best.choices.weights)} instead of s8 in 8 bits: sums of u8 × s8 products saturate on this machine, ${here.sqnrDb.toFixed(1)} → ${best.sqnrDb.toFixed(1)} dB (${exact.toFixed(1)} dB where they are exact; name the --target to rule this out)`;
+    this.#changes.push({ pass: 'weights', names: [], message });
+    return best.choices;
+  }
+
+  /** Ranges tensor by tensor, where the one method for all is too noisy. */
+  async #tryRanges(choices: Choices): Promise<Choices | undefined> {
+    const before = this.#contenders.find((one) => one.choices === choices)!;
+    if (before.sqnrDb >= this.#wanted) return undefined;
+    const ranges = await chooseRanges(this.#job, this.#planner, this.#ranges, before, this.#goal.threads);
+    if (ranges.size === 0) return undefined;
+    const [found] = await this.#try([{ label: 'all static, ranges tensor by tensor', choices: { ...choices, ranges }, whole: true }]);
+    if (!found || found.sqnrDb <= before.sqnrDb) return undefined;
+    const message = `${ranges.size} tensors take another range than by ${choices.range.method}: ${before.sqnrDb.toFixed(1)} → ${found.sqnrDb.toFixed(1)} dB`;
+    this.#changes.push({ pass: 'ranges', names: [...ranges.keys()], message });
+    return found.choices;
+  }
+
+  /** Which nodes are static, dynamic or float: first all that can be in one form, then node by node. */
+  async #tryForms(choices: Choices): Promise<void> {
+    const start = this.#contenders.find((one) => one.choices === choices)!;
+    const selection = this.#planner.select();
+    const { graph } = this.#planner.float;
+    const floatOf = (nodes: Iterable<Node>, reason: string) => new Map([...nodes].map(({ name }) => [name, reason] as const));
+    const nodes = this.#planner.dynamicNodes();
+    const dynamic = floatOf(nodes, 'quantized dynamically, which was better than statically by measurement');
+    const others = floatOf([...selection.nodes.keys()].filter(({ name }) => !dynamic.has(name)), 'left in float by measurement');
+    const variants = await this.#try(
+      nodes.length === 0
+        ? []
+        : [
+            { label: 'products dynamic, the rest static', choices: { ...choices, dynamic }, whole: true },
+            { label: 'products dynamic, the rest float', choices: { ...choices, dynamic, float: others }, whole: false },
+          ],
+    );
+    if (this.#isStopped() || this.#goal.prefer === 'integer') return;
+    this.#float = await this.#profile(this.#planner.float);
+    const times = timeTable(graph, this.#float, await this.#profile(this.#planner.quantize(start.planned).model));
+    const allDynamic = variants.find((one) => one.choices.float === others);
+    const forms = allDynamic ? await this.#dynamicCosts(nodes, allDynamic) : new Map<string, FormCost[]>();
+    const noise = start.sqnrDb < this.#wanted ? await measureNoise(this.#job, this.#planner, start.planned, this.#floatMs, this.#goal.threads) : new Map<string, number>();
+    await this.#tryAssignments(choices, { times, noise, forms });
+  }
+
+  async #tryAssignments(choices: Choices, costs: AssignmentCosts): Promise<void> {
+    const selection = this.#planner.select();
+    let budgetDb = this.#wanted;
+    for (let round = 0; round <= MAX_TIGHTENINGS && !this.#isStopped(); round++) {
+      const those = FLOAT_BIASES.map((bias) => {
+        const assigned = [...fastestForms(this.#planner.float.graph, selection, costs, 10 ** (-budgetDb / 10), bias)];
+        const reasons = (form: string) => new Map(assigned.flatMap(([node, taken]) => (taken === form ? [[node.name, reasonOf(node)] as const] : [])));
+        const reasonOf = (node: Node) => measuredReason(node, selection.nodes.get(node), costs);
+        const float = reasons('float');
+        const dynamic = reasons('dynamic');
+        return { label: `node by node${bias === 1 ? '' : `, float time × ${bias}`}`, choices: { ...choices, float, dynamic }, whole: false };
+      });
+      const tried = await this.#try(those);
+      if (tried.length === 0) return;
+      const missing = this.#wanted - Math.max(...tried.map(({ sqnrDb }) => sqnrDb));
+      if (costs.noise.size === 0 || missing <= 0) return;
+      budgetDb += Math.max(missing, 1);
+    }
+  }
+
+  /** Times of nodes in the model that is dynamic where it can be, and an equal share of its noise for each. */
+  async #dynamicCosts(nodes: readonly Node[], { planned, sqnrDb }: Contender): Promise<Map<string, FormCost[]>> {
+    const timeOf = dynamicTime(await this.#profile(this.#planner.quantize(planned).model));
+    const noise = 10 ** (-sqnrDb / 10) / nodes.length;
+    const readers = (value: string) => nodes.filter(({ inputs }) => inputs[0] === value).length;
+    return new Map(nodes.map((node) => [node.name, [{ form: 'dynamic' as const, timeMs: timeOf(node, readers), noise }]]));
+  }
+
+  async #profile(model: Parameters<typeof profileModel>[1]): Promise<NodeTime[]> {
+    return profileModel(this.#job, model, this.#floatMs, this.#goal.threads);
+  }
+
+  /** Times the plans that may win, in turn with the float model. */
+  async #time(): Promise<Timed[]> {
+    const { host, baseline } = this.#job;
+    const good = this.#contenders.filter(({ sqnrDb }) => sqnrDb >= this.#wanted);
+    const quietest = [...this.#contenders].sort((a, b) => b.sqnrDb - a.sqnrDb);
+    const chosen = [...new Set([...good, ...(good.length > 0 ? [] : quietest), this.#contenders[0]!])].slice(0, MAX_TIMED);
+    const staged = [];
+    for (const [i, { planned }] of chosen.entries()) staged.push(await stageModel(host, this.#planner.quantize(planned).model, `search-${i}.onnx`, baseline.externalDataFolder));
+    const [floatMs, ...ownMs] = await timeModels(this.#job, [baseline, ...staged], this.#goal.threads);
+    return chosen.map((one, i) => ({ ...one, speedup: medianRatioInterval(floatMs!, ownMs[i]!) }));
+  }
+
+  /** The best plan that keeps the budget; where none does, the quietest that is still faster than float, or the quietest of all. */
+  #pick(timed: readonly Timed[]): Timed {
+    const speedOf = ({ speedup }: Timed) => speedup?.median ?? 0;
+    const good = timed.filter(({ sqnrDb }) => sqnrDb >= this.#wanted);
+    if (good.length === 0) {
+      const fast = timed.filter((one) => speedOf(one) >= FASTER);
+      return (fast.length > 0 ? fast : timed).reduce((a, b) => (b.sqnrDb > a.sqnrDb ? b : a));
+    }
+    if (this.#goal.prefer === 'size') return good.reduce((a, b) => (b.weightBytes < a.weightBytes ? b : a));
+    const fastest = Math.max(...good.map(speedOf));
+    const fast = this.#goal.prefer === 'integer' ? good : good.filter((one) => fastest < MIN_GAIN * speedOf(one));
+    return (fast.length > 0 ? fast : good).reduce((a, b) => (integerNodes(b.planned) > integerNodes(a.planned) ? b : a));
+  }
+
+  #report(timed: readonly Timed[], best: Timed): SearchCandidate[] {
+    return this.#contenders.map((one) => {
+      const { speedup = null } = timed.find(({ planned }) => planned === one.planned) ?? {};
+      return {
+        label: one.label,
+        integerNodes: integerNodes(one.planned),
+        sqnrDb: Number.isFinite(one.sqnrDb) ? one.sqnrDb : null,
+        speedup: speedup?.median ?? null,
+        speedupInterval: speedup,
+        weightBytes: one.weightBytes,
+        chosen: one.planned === best.planned,
+      };
+    });
+  }
+
+  #tell(): void {
+    const quietest = Math.max(...this.#contenders.map(({ sqnrDb }) => sqnrDb));
+    const stage = `searching: ${this.#contenders.length} plans, the best ${quietest.toFixed(1)} dB`;
+    this.#onProgress?.({ stage, done: this.#contenders.length, unit: 'plans' });
+  }
+}
+
+function describe(best: Timed, timed: readonly Timed[]): Change[] {
+  const { float, dynamic } = best.choices;
+  if (best.whole || float.size + dynamic.size === 0) return [];
+  const [all] = timed.filter(({ whole }) => whole);
+  const ratio = (one: Timed | undefined) => (one?.speedup ? `${one.speedup.median.toFixed(2)} ×` : 'not timed');
+  const message = `measured on this machine: ${float.size} nodes stay in float and ${dynamic.size} are dynamic, ${ratio(best)} the speed of float at ${best.sqnrDb.toFixed(1)} dB; all on integers ${ratio(all)} at ${all ? `${all.sqnrDb.toFixed(1)} dB` : 'unknown'}`;
+  return [{ pass: 'search', names: [...float.keys()], message }];
+}
+
+function weightsLabel({ weightType, reduceRange }: WeightForm): string {
+  return `weights in ${weightType === 'uint8' ? 'u8' : 's8'}${reduceRange ? ' of 7 bits' : ''}`;
+}
+
+/** Why a node is not static, with its times. */
+function measuredReason(node: Node, selected: Parameters<AssignmentCosts['times']['float']>[0] | undefined, { times, noise, forms }: AssignmentCosts): string {
+  const alone = noise.get(node.name);
+  const parts = [
+    ...(selected ? [`${inMs(times.integer(selected))} static and conversions at its edges`] : []),
+    ...(forms.get(node.name) ?? []).map(({ form, timeMs }) => `${inMs(timeMs)} ${form}`),
+    `${inMs(selected ? times.float(selected) : times.floatOf(node))} in float`,
+  ];
+  return `measured: ${parts.join(', ')}${alone ? `; static, it alone leaves ${(-10 * Math.log10(alone)).toFixed(0)} dB` : ''}`;
+}
+
+const inMs = (time: number) => `${time.toPrecision(3)} ms`;
+
+/** Nodes that multiply and run on integers by plan. */
+function integerNodes({ plan, dynamic }: PlannedModel): number {
+  return dynamic.size + plan.nodes.filter(({ name, opType, decision }) => decision === 'quantized' && isComputeOperator(opType) && !dynamic.has(name)).length;
+}
+
+function samePlan(a: PlannedModel, b: PlannedModel): boolean {
+  const formOf = ({ plan, dynamic, biases }: PlannedModel) =>
+    JSON.stringify([plan.tensors, plan.weightType, plan.nodes.map(({ decision, constants }) => [decision, constants]), [...dynamic.keys()], Object.keys(biases)]);
+  return formOf(a) === formOf(b);
+}

@@ -1,0 +1,41 @@
+import type { DataSpec } from '../data/data-spec.js';
+import { judgeTask } from '../evaluation/judge.js';
+import type { Model } from '../graph/model.js';
+import { MAX_SQNR_DB, type OutputError } from '../metrics/output-error.js';
+import type { RuntimeHost } from '../runtime/host.js';
+import { stageModel, type StagedModel } from '../runtime/staged-model.js';
+
+/** What models are tried with. */
+export interface TrialJob {
+  readonly host: RuntimeHost;
+  readonly baseline: StagedModel;
+  readonly data: DataSpec;
+  /** Names of the samples that judge. */
+  readonly samples: readonly string[];
+}
+
+/** How Q/DQ run while a model is judged: `simulated` in float, the same on every machine; `here` as this machine's kernels compute them. */
+export type TrialRun = 'simulated' | 'here';
+
+/** Quality of each model at its worst output in dB, −∞ where it could not be had. */
+export async function judgeModels(job: TrialJob, models: readonly Model[], run: TrialRun): Promise<number[]> {
+  const { host, baseline, data, samples } = job;
+  const candidates = [];
+  for (const [i, model] of models.entries()) {
+    candidates.push({ model: await stageModel(host, model, `trial-${i}.onnx`, baseline.externalDataFolder), simulate: run === 'simulated' });
+  }
+  const { candidates: judged } = await host.run(judgeTask, { baseline, candidates, data, only: samples });
+  return judged.map(({ outputs }) => worstQuality(outputs));
+}
+
+/**
+ * SQNR in dB of the worst float output. Outputs that are zero in the float model have none and do not count. Where no float output has one,
+ * integer outputs count by the share of equal elements e, as −10·log₁₀(1 − e). −∞ where nothing counts, or an output collapsed.
+ */
+export function worstQuality(outputs: readonly OutputError[]): number {
+  const ratios = outputs.flatMap(({ sqnrDb, equalShare }) => (sqnrDb !== null && equalShare === null ? [sqnrDb] : []));
+  if (outputs.some(({ collapsed, sqnrDb, equalShare }) => collapsed && sqnrDb === null && equalShare === null)) return -Infinity;
+  if (ratios.length > 0) return Math.min(...ratios);
+  const shares = outputs.flatMap(({ equalShare }) => (equalShare === null ? [] : [equalShare]));
+  return shares.length > 0 ? Math.min(...shares.map((share) => Math.min(MAX_SQNR_DB, -10 * Math.log10(1 - share)))) : -Infinity;
+}
