@@ -1,7 +1,11 @@
+import type { EarlyStop } from '../src/quantize-options.js';
+
 /** What the parts of one run of the command line share. */
 export interface Context {
   /** Aborted by SIGINT and SIGTERM. */
   readonly signal: AbortSignal;
+  /** While a search runs: ended by the first SIGINT. */
+  readonly earlyStop: EarlyStop;
   /** Whether the result, or the error, goes to stdout as JSON. */
   json: boolean;
   /** Whether errors come with their stacks. */
@@ -26,7 +30,7 @@ export interface CommonFlags {
 /**
  * A context before anything is parsed: errors of parsing are to come in the form that was asked for, too.
  */
-export function createContext(argv: readonly string[], signal: AbortSignal): Context {
+export function createContext(argv: readonly string[], { signal, earlyStop }: Pick<Context, 'signal' | 'earlyStop'>): Context {
   const has = (flag: string) => argv.includes(flag);
-  return { signal, json: has('--json'), debug: has('--debug'), noColor: has('--no-color'), exitCode: 0 };
+  return { signal, earlyStop, json: has('--json'), debug: has('--debug'), noColor: has('--no-color'), exitCode: 0 };
 }

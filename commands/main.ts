@@ -11,7 +11,7 @@ import { usageError } from './usage-error.js';
 export async function main(argv: readonly string[]): Promise<number> {
   endQuietlyOnClosedPipe();
   const interrupts = listenForInterrupts();
-  const context = createContext(argv, interrupts.signal);
+  const context = createContext(argv, interrupts);
   try {
     await buildProgram(context).parseAsync(argv);
     return interrupts.exitCode() ?? context.exitCode;

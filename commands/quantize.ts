@@ -1,6 +1,6 @@
 import { Option, type Command } from 'commander';
 import { RANGE_METHODS, type RangeMethod } from '../src/calibration/choose-range.js';
-import { EFFORTS, QUANTIZE_DEFAULTS, QUANTIZE_MODES, type Effort, type QuantizeMode } from '../src/defaults.js';
+import { EFFORTS, PREFERENCES, QUANTIZE_DEFAULTS, QUANTIZE_MODES, type Effort, type Preference, type QuantizeMode } from '../src/defaults.js';
 import { TARGETS, type TargetName } from '../src/quantization/target.js';
 import type { QuantizeOptions } from '../src/quantize.js';
 import type { QuantizedType } from '../src/tensor/affine.js';
@@ -16,6 +16,10 @@ interface QuantizeFlags extends DataFlags {
   readonly mode: QuantizeMode;
   readonly effort: Effort;
   readonly minSqnr: number;
+  readonly prefer: Preference;
+  readonly requireSpeedup?: number;
+  readonly plan?: string;
+  readonly planOut?: string;
   readonly calibration?: string;
   readonly method: 'auto' | RangeMethod;
   readonly percentile: number;
@@ -47,28 +51,42 @@ export function addQuantize(program: Command, context: Context): void {
     .argument('<model>', 'a float ONNX file')
     .option('-o, --output <file>', 'the model to write')
     .addOption(new Option('--mode <mode>', 'way into integers; auto: static where there is data or a table, otherwise dynamic').choices(QUANTIZE_MODES).default(QUANTIZE_DEFAULTS.mode))
-    .addOption(new Option('--effort <level>', 'normal: search for the fastest plan inside the error budget on this machine, with nodes left in float').choices(EFFORTS).default(QUANTIZE_DEFAULTS.effort))
-    .addOption(new Option('--min-sqnr <db>', 'error budget of the search: signal to noise that every output is to keep, in dB').argParser(finiteNumber).default(QUANTIZE_DEFAULTS.minSqnr))
     .option('--dry-run', 'print the plan, write nothing')
     .option('--no-verify', 'do not look up what the written model runs as, and do not measure it')
     .option('--depfile <file>', 'write a Makefile rule that names what the output was made from');
+  addSearchOptions(command);
   addRangeOptions(command);
   addTypeOptions(command);
   addDataOptions(command);
   command.addHelpText('after', EXAMPLE).action(async (model: string, flags: QuantizeFlags) => {
-    const { output, calibration, overrides, depfile, dryRun } = flags;
+    const { output, calibration, overrides, plan, planOut, depfile, dryRun } = flags;
     await perform(context, command, {
-      inputs: [model, calibration, overrides, ...(flags.data ?? [])],
-      outputs: [...place('--output', dryRun ? undefined : output), ...place('--depfile', dryRun ? undefined : depfile)],
-      run: async (common) => (await import('../src/quantize.js')).quantize({ ...common, ...quantizeOptionsOf(model, flags), target: named(command, 'target') ? flags.target : undefined }),
+      inputs: [model, calibration, overrides, plan, ...(flags.data ?? [])],
+      outputs: [...place('--output', dryRun ? undefined : output), ...place('--depfile', dryRun ? undefined : depfile), ...place('--plan-out', planOut)],
+      run: async (common) => (await import('../src/quantize.js')).quantize({ ...common, ...quantizeOptionsOf(model, flags), earlyStop: context.earlyStop, ...namedOptions(command, flags) }),
       describe: async (result, options) => (await import('../src/report/quantize-report.js')).describeQuantize(result, model, options),
+      unmet: async ({ thresholds }) => {
+        const { thresholdText } = await import('../src/report/threshold-text.js');
+        return thresholds.filter(({ met }) => !met).map((check) => `${thresholdText(check)}; nothing was written`);
+      },
       finish: async () => {
         if (depfile === undefined || output === undefined || dryRun) return;
         const { writeDepfile } = await import('./depfile.js');
-        await writeDepfile(depfile, output, { model, data: flags.data, files: [calibration, overrides, flags.preprocessor] });
+        await writeDepfile(depfile, output, { model, data: flags.data, files: [calibration, overrides, plan, flags.preprocessor] });
       },
     });
   });
+}
+
+function addSearchOptions(command: Command): void {
+  command
+    .optionsGroup('Search, with --data (Ctrl-C once keeps the best so far):')
+    .addOption(new Option('--effort <level>', 'normal: look for the fastest plan inside the error budget, as measured on this machine').choices(EFFORTS).default(QUANTIZE_DEFAULTS.effort))
+    .addOption(new Option('--min-sqnr <db>', 'error budget: signal to noise in dB that every float output is to keep').argParser(finiteNumber).default(QUANTIZE_DEFAULTS.minSqnr))
+    .addOption(new Option('--prefer <what>', 'which plan is best inside the budget').choices(PREFERENCES).default(QUANTIZE_DEFAULTS.prefer))
+    .addOption(new Option('--require-speedup <x>', 'write nothing and exit with 3 where the result is not x times as fast as float').argParser(finiteNumber))
+    .option('--plan-out <file>', 'write what was decided to a file')
+    .option('--plan <file>', 'carry out what --plan-out wrote: the same bytes, without measuring');
 }
 
 function addRangeOptions(command: Command): void {
@@ -96,20 +114,25 @@ function addTypeOptions(command: Command): void {
 }
 
 function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions {
-  const { output, mode, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange } = flags;
-  const { effort, minSqnr, include, exclude, opTypes, overrides, dryRun, verify } = flags;
+  const { output, mode, calibration, method, exact, perTensor, symmetricActivations, reduceRange } = flags;
+  const { minSqnr, prefer, requireSpeedup, plan, planOut, include, exclude, opTypes, overrides, dryRun, verify } = flags;
   return {
     ...dataOptionsOf(flags),
-    ...{ model, output, mode, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange },
-    ...{ effort, minSqnr, include, exclude, opTypes, overrides, dryRun, verify },
+    ...{ model, output, mode, calibration, method, exact, perTensor, symmetricActivations, reduceRange },
+    ...{ minSqnr, prefer, requireSpeedup, plan, planOut, include, exclude, opTypes, overrides, dryRun, verify },
     activationType: TYPES.get(flags.activationType ?? ''),
     weightType: TYPES.get(flags.weightType ?? ''),
   };
 }
 
-/** Whether the user gave an option, and not its default. */
-function named(command: Command, option: string): boolean {
-  return command.getOptionValueSource(option) !== 'default';
+/** Options that mean more when the user names them than as defaults. */
+function namedOptions(command: Command, { target, percentile, effort }: QuantizeFlags): Pick<QuantizeOptions, 'target' | 'percentile' | 'effort'> {
+  const isNamed = (option: string) => command.getOptionValueSource(option) !== 'default';
+  return {
+    target: isNamed('target') ? target : undefined,
+    percentile: isNamed('percentile') ? percentile : undefined,
+    effort: isNamed('effort') ? effort : undefined,
+  };
 }
 
 function place(option: string, path: string | undefined): Place[] {
@@ -122,4 +145,6 @@ ${Object.entries(TARGETS).map(([name, { description }]) => `  ${name.padEnd(14)}
 
 Examples:
   $ qdq quantize model.onnx --data calibration/ -o model.int8.onnx
-  $ qdq quantize model.onnx --calibration model.ranges.json --dry-run`;
+  $ qdq quantize model.onnx --calibration model.ranges.json --dry-run
+  $ qdq quantize model.onnx --data calibration/ --plan-out model.plan.json -o model.int8.onnx
+  $ qdq quantize model.onnx --plan model.plan.json -o model.int8.onnx`;

@@ -19,7 +19,7 @@ export const QUANTIZE_DEFAULTS = {
   method: 'auto' as 'auto' | RangeMethod,
   percentile: RANGE_DEFAULTS.percentile,
   target: DEFAULT_TARGET,
-  effort: 'none' as Effort,
+  effort: 'normal' as Effort,
   minSqnr: 20,
   prefer: 'speed' as Preference,
 } as const;

@@ -14,6 +14,7 @@ export type ErrorCode =
   | 'data-empty'
   | 'table-invalid'
   | 'table-mismatch'
+  | 'plan-mismatch'
   | 'opset-unsupported'
   | 'nothing-to-quantize'
   | 'runtime-rejected'

@@ -35,13 +35,14 @@ export const listSamplesTask = defineTask(
 /**
  * Splits samples into those that give ranges, those that judge and those held out. Without a table, a quarter of eight or more, drawn by a hash
  * of their names, is held out; so it is where a table was made from none of them. Otherwise those that the table was not made from are, but for
- * a half that judges where there are enough. Undefined without data.
+ * a half that judges where there are enough and something is to be chosen. Undefined without data.
  */
 export async function partitionSamples(
   host: RuntimeHost,
   modelPath: string,
   data: DataSpec | undefined,
   table: CalibrationTable | undefined,
+  chooses = true,
 ): Promise<SamplePartition | undefined> {
   if (!data) return undefined;
   const listed = await host.run(listSamplesTask, { model: stagedFile(modelPath), data, digests: table !== undefined });
@@ -51,7 +52,7 @@ export async function partitionSamples(
   const unseen = listed.filter(({ sha256 }) => !seen.has(sha256)).map(({ name }) => name);
   if (unseen.length < all.length) {
     const deciding = all.filter((name) => !unseen.includes(name));
-    if (unseen.length < JUDGE_MIN_SAMPLES) return { all, deciding, judging: deciding, heldOut: unseen };
+    if (!chooses || unseen.length < JUDGE_MIN_SAMPLES) return { all, deciding, judging: deciding, heldOut: unseen };
     const judging = new Set(judgingHalf(unseen));
     return { all, deciding, judging: among(judging), heldOut: unseen.filter((name) => !judging.has(name)) };
   }

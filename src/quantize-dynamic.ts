@@ -51,6 +51,7 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
     method: plan.method,
     methods: [],
     search: undefined,
+    record: undefined,
     plan,
     model: quantized,
     nodes: plan.nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),

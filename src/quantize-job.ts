@@ -9,6 +9,7 @@ import type { QuantizeOptions } from './quantize-options.js';
 import type { RuntimeHost } from './runtime/host.js';
 import type { IntegerReport } from './runtime/integer-report.js';
 import type { MethodTrial } from './search/choose-method.js';
+import type { PlanRecord } from './search/plan-record.js';
 import type { SearchResult } from './search/search.js';
 import type { SlowNode } from './search/slow-nodes.js';
 import type { Stopwatch } from './stopwatch.js';
@@ -42,6 +43,8 @@ export interface QuantizedModel {
   /** What the search tried; undefined where there was none. */
   readonly search: Pick<SearchResult, 'candidates' | 'cleanSpeedup'> | undefined;
   readonly plan: QuantizationPlan;
+  /** All that was decided, so that it can be replayed; undefined where the mode decides nothing by measurement. */
+  readonly record: PlanRecord | undefined;
   readonly model: Model;
   readonly nodes: readonly QuantizedNode[];
   readonly changes: readonly Change[];

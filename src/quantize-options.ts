@@ -24,7 +24,7 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   readonly perTensor?: boolean | undefined;
   readonly symmetricActivations?: boolean | undefined;
   readonly reduceRange?: boolean | undefined;
-  /** `normal` leaves nodes in float where that is faster on this machine, which takes data; `none` measures nothing for the plan. */
+  /** `normal` (the default with data) looks for the fastest plan inside the error budget on this machine; `none` measures nothing for the plan. */
   readonly effort?: Effort | undefined;
   /** With effort: what is best among plans inside the error budget (default speed). */
   readonly prefer?: Preference | undefined;
@@ -32,6 +32,12 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   readonly earlyStop?: EarlyStop | undefined;
   /** With effort: SQNR in dB that every output is to keep (default 20). */
   readonly minSqnr?: number | undefined;
+  /** Path of a record that an earlier run wrote to `planOut`: it is carried out, and nothing is measured to decide. */
+  readonly plan?: string | undefined;
+  /** Path of a JSON file to write what was decided to. */
+  readonly planOut?: string | undefined;
+  /** With data: writes nothing where the result is not so many times as fast as the float model. */
+  readonly requireSpeedup?: number | undefined;
   /** Path of a JSON file with ranges and nodes to keep in float. */
   readonly overrides?: string | undefined;
   /** Make the plan and write nothing. */

@@ -4,7 +4,9 @@ import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { messageOf, QdqError } from './errors.js';
 import { prove } from './evaluation/prove.js';
 import type { Model } from './graph/model.js';
+import type { ThresholdCheck } from './metrics/thresholds.js';
 import { modelSize, readModel } from './onnx/read-model.js';
+import { writeFileAtomic } from './onnx/atomic-file.js';
 import { writeModel } from './onnx/write-model.js';
 import type { SamplePartition } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
@@ -12,11 +14,13 @@ import type { ProgressListener, Warning } from './progress.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { TARGETS, type TargetName } from './quantization/target.js';
 import { quantizeDynamic } from './quantize-dynamic.js';
+import { quantizeByRecord } from './quantize-replay.js';
 import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { quantizeStatic } from './quantize-static.js';
 import type { IntegerReport } from './runtime/integer-report.js';
 import type { MethodTrial } from './search/choose-method.js';
+import { recordText } from './search/plan-record.js';
 import type { SlowNode } from './search/slow-nodes.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { isDequantize } from './runtime/kernels.js';
@@ -34,13 +38,15 @@ export interface QuantizeResult {
   readonly target: TargetName;
   /** Range method used. */
   readonly method: string;
+  /** The same with its percentile, and with how many tensors take another. */
+  readonly ranges: string;
   /** What each method gave, where several were tried. */
   readonly methods: readonly MethodTrial[];
   /** What the search tried, with --effort; null without. */
   readonly search: QuantizedModel['search'] | null;
   /** The float model that it was made from. */
   readonly model: { readonly path: string; readonly sizeBytes: number };
-  /** null with --dry-run. */
+  /** null with --dry-run, and where a threshold is not met. */
   readonly output: { readonly path: string; readonly sizeBytes: number; readonly sha256: string } | null;
   readonly nodes: readonly QuantizedNode[];
   readonly changes: readonly Change[];
@@ -50,6 +56,8 @@ export interface QuantizeResult {
   readonly slowNodes: readonly SlowNode[];
   /** The whole plan, with --dry-run. */
   readonly plan: QuantizationPlan | null;
+  /** What was required of the result; the output is null where one is not met. */
+  readonly thresholds: readonly ThresholdCheck[];
   readonly warnings: readonly Warning[];
   readonly durationMs: PhaseTimes;
 }
@@ -69,7 +77,10 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     refuseQuantized(model, options.model);
     const quantized = await quantizeByMode({ host, options, model, data, clock, warn: (warning) => warn(options, warnings, warning) });
     host.throwIfInterrupted();
-    const output = options.dryRun ? null : await write(options.output!, quantized.model, options.onProgress);
+    if (options.planOut) await writeRecord(options.planOut, quantized);
+    // What a required speed-up may hold back is judged where nobody looks.
+    const holdsBack = options.requireSpeedup !== undefined && data !== undefined && !options.dryRun;
+    let output = options.dryRun ? null : await write(holdsBack ? await host.temporaryPath('held-back.onnx') : options.output!, quantized.model, options.onProgress);
     clock.lap('write');
     let { integer } = quantized;
     if (quantized.verifyWritten && output) integer = (await kernelCoverage(host, stagedFile(output.path))).report;
@@ -86,13 +97,19 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       warn(options, warnings, { code: 'target-machine', message, advice: 'Run `qdq compare` and `qdq run` on a machine of the target.' });
     }
     if (quantized.needsExactProducts) warnAboutMachine(options, warnings, quantized.target);
+    const thresholds = requiredSpeedup(options, check);
+    if (holdsBack) {
+      host.throwIfInterrupted();
+      output = thresholds.every(({ met }) => met) ? await write(options.output!, quantized.model, options.onProgress) : null;
+    }
     clock.lap('verify');
     const { mode, target, method, methods, search = null, plan, nodes, changes } = quantized;
     return {
       schema: 'qdq.quantize/1',
       mode,
       target,
-      method,
+      method: method.split(/[ ,]/, 1)[0]!,
+      ranges: method,
       methods,
       search,
       model: { path: options.model, sizeBytes: modelSize(options.model, model) },
@@ -103,6 +120,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       check,
       slowNodes,
       plan: options.dryRun ? plan : null,
+      thresholds,
       warnings,
       durationMs: clock.read(),
     };
@@ -115,6 +133,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
  */
 async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
   const { mode = QUANTIZE_DEFAULTS.mode, calibration } = job.options;
+  if (job.options.plan) return quantizeByRecord(job, job.options.plan);
   if (mode === 'dynamic' || (mode === 'auto' && !calibration && !job.data)) return quantizeDynamic(job);
   try {
     return await quantizeStatic(job);
@@ -126,6 +145,17 @@ async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
     job.warn({ code: 'dynamic-instead', message: `quantized dynamically: ${messageOf(error)}`, advice: 'Say --mode dynamic to go there directly.' });
     return quantized;
   }
+}
+
+function requiredSpeedup({ requireSpeedup }: QuantizeOptions, check: QuantizeCheck | null): ThresholdCheck[] {
+  if (requireSpeedup === undefined) return [];
+  const value = check?.speedup ?? null;
+  return [{ name: 'min-speedup', limit: requireSpeedup, value, met: value !== null && value >= requireSpeedup, output: null }];
+}
+
+async function writeRecord(path: string, { record, mode }: QuantizedModel): Promise<void> {
+  if (!record) throw new QdqError('usage', `--plan-out: ${mode} quantization decides nothing that would have to be recorded`, 'Leave it out: the same command gives the same bytes.');
+  await writeFileAtomic(path, recordText(record));
 }
 
 async function write(path: string, model: Model, onProgress: ProgressListener | undefined): Promise<NonNullable<QuantizeResult['output']>> {

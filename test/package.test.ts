@@ -78,7 +78,7 @@ describe('the package in an empty folder', { skip: whyOffline() }, () => {
   });
 
   test('quantizes the transformer of the samples on its samples', async () => {
-    const stdout = await npx('quantize', join(tokens, 'model.onnx'), '--data', join(tokens, 'calibration'), '--limit', '8', '--method', 'minmax', '-o', 'tokens.int8.onnx', '--json', '--quiet');
+    const stdout = await npx('quantize', join(tokens, 'model.onnx'), '--data', join(tokens, 'calibration'), '--limit', '8', '--method', 'minmax', '--effort', 'none', '-o', 'tokens.int8.onnx', '--json', '--quiet');
     const { schema, integer, output } = JSON.parse(stdout) as QuantizeResult;
     assert.equal(schema, 'qdq.quantize/1');
     assert.deepEqual([integer!.integerNodes, integer!.computeNodes, integer!.danglingQdqNodes], [18, 18, 0]);

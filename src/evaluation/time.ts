@@ -11,7 +11,7 @@ const MAX_SAMPLES = 8;
 
 /** What to time. Plain data. */
 export interface TimeArguments {
-  /** Models that take turns: first, second, …, first, second, … */
+  /** Models that take turns, each beginning in turn. */
   readonly models: readonly StagedModel[];
   readonly data: DataSpec;
   /** Samples to use, by name; all where absent. */
@@ -41,9 +41,11 @@ export const timeTask = defineTask(import.meta.url, 'timeTask', async (args: Tim
   const end = performance.now() + (args.budgetMs ?? Infinity);
   for (let run = -args.warmup; run < args.runs; run++) {
     const feed = feeds[(run + args.warmup) % feeds.length]!;
-    for (const [i, session] of sessions.entries()) {
+    for (let turn = 0; turn < sessions.length; turn++) {
+      // Each begins in its turn: what runs after another one finds its caches in other states.
+      const i = (turn + run + args.warmup) % sessions.length;
       const start = performance.now();
-      await session.runRaw(feed);
+      await sessions[i]!.runRaw(feed);
       if (run >= 0) times[i]!.push(performance.now() - start);
     }
     if (run >= 0) context.progress({ stage: 'timing', done: run + 1, total: args.runs, unit: 'runs' });

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import type { QuantizedNode, QuantizeResult } from '../quantize.js';
 import type { QuantizeCheck } from '../check-quantized.js';
-import { facts, heading, span, type Block, type Fact, type ReportDocument, type Text } from './document.js';
+import { facts, heading, paragraph, span, type Block, type Fact, type ReportDocument, type Text } from './document.js';
 import { bytes, countOf, decibels, duration, groupThousands, NOT_AVAILABLE, orNotAvailable, percent, someOf } from './format.js';
 import { integerSection } from './integer-section.js';
 import { speedupText, threadsText } from './latency.js';
@@ -23,13 +23,14 @@ export function describeQuantize(result: QuantizeResult, model: string, options:
       facts([
         output && ['size', `${bytes(output.sizeBytes)}${check ? `, ${percent(check.sizeRatio)} of ${basename(model)}` : ''}`],
         output && ['SHA-256', output.sha256],
-        ['mode', `${result.mode} for target ${result.target}${result.mode === 'static' ? `, ranges by ${result.method}` : ''}`],
+        ['mode', `${result.mode} for target ${result.target}${result.mode === 'static' ? `, ranges by ${result.ranges}` : ''}`],
         ['time', describeTime(result)],
       ]),
       ...warningsSection(result.warnings, options),
       ...(check ? checkSection(check) : []),
       ...(integer ? integerSection(integer, { floatNodesOnly: plan !== null }) : []),
       ...slowNodesSection(result),
+      ...searchSection(result),
       ...methodsSection(result),
       ...(plan ? planSection(plan) : decisionsSection(result.nodes)),
       ...changesSection(result),
@@ -78,6 +79,39 @@ function slowNodesSection({ slowNodes }: QuantizeResult): Block[] {
   ];
 }
 
+/** The frontier of error against time: every plan that was tried, the fastest first, and the node-by-node choice. */
+function searchSection({ search, nodes }: QuantizeResult): Block[] {
+  if (!search || search.candidates.length === 0) return [];
+  const { candidates, cleanSpeedup } = search;
+  const sorted = [...candidates].sort((a, b) => (b.speedup ?? 0) - (a.speedup ?? 0) || (b.sqnrDb ?? -Infinity) - (a.sqnrDb ?? -Infinity));
+  const measured = nodes.filter(({ reason }) => reason?.startsWith('measured: '));
+  return [
+    heading('Plans tried'),
+    paragraph(`SQNR of the worst output on the samples that judged; speed-up over the float model as it was${cleanSpeedup ? `. The float model after clean-up alone: ${speedupText(cleanSpeedup)}` : ''}.`),
+    {
+      kind: 'table',
+      whole: true,
+      columns: [{ title: 'plan' }, { title: 'integer nodes', align: 'right' }, { title: 'SQNR', align: 'right' }, { title: 'speed-up', align: 'right' }, { title: 'weights', align: 'right' }, { title: '' }],
+      rows: sorted.map(({ label, integerNodes, sqnrDb, speedupInterval, weightBytes, chosen }) => [
+        label,
+        String(integerNodes),
+        orNotAvailable(sqnrDb, decibels),
+        speedupInterval ? speedupText(speedupInterval) : 'not timed',
+        bytes(weightBytes),
+        chosen ? span('chosen', 'good') : '',
+      ]),
+    },
+    ...(measured.length > 0
+      ? [
+          heading('Nodes that are not static, by measurement'),
+          { kind: 'table' as const, columns: [{ title: 'node' }, { title: 'operator' }, { title: 'runs as' }, { title: 'times' }], rows: measured.map(({ name, opType, decision, reason }) => [name, opType, FORMS[decision], reason!.slice('measured: '.length)]) },
+        ]
+      : []),
+  ];
+}
+
+const FORMS: Readonly<Record<QuantizedNode['decision'], string>> = { float: 'float', quantized: 'dynamic', 'weights-only': '8-bit blocks', kept: 'as before' };
+
 function methodsSection({ methods }: QuantizeResult): Block[] {
   if (methods.length === 0) return [];
   return [
@@ -86,7 +120,7 @@ function methodsSection({ methods }: QuantizeResult): Block[] {
       kind: 'table',
       whole: true,
       columns: [{ title: 'method' }, { title: 'SQNR of the worst output, simulated', align: 'right' }, { title: '' }],
-      rows: methods.map(({ method, sqnrDb, chosen }) => [method, orNotAvailable(sqnrDb, decibels), chosen ? span('chosen', 'good') : '']),
+      rows: methods.map(({ method, percentile, sqnrDb, chosen }) => [percentile === null ? method : `${method} ${percentile}`, orNotAvailable(sqnrDb, decibels), chosen ? span('chosen', 'good') : '']),
     },
   ];
 }

@@ -2,7 +2,7 @@ import { rangeNoiseTask } from '../evaluation/range-noise.js';
 import { rangeProbe } from '../quantization/range-probe.js';
 import { stageModel } from '../runtime/staged-model.js';
 import type { AffineParameters } from '../tensor/affine.js';
-import type { Choices, PlannedModel, Planner } from './planner.js';
+import { leftOut, type Choices, type PlannedModel, type Planner } from './planner.js';
 import { rangeLabel, usableChoices, type RangeChoice, type RangeSource } from './range-source.js';
 import type { TrialJob } from './trials.js';
 
@@ -26,7 +26,7 @@ export async function chooseRanges(
   { choices, planned }: { readonly choices: Choices; readonly planned: PlannedModel },
   threads: number,
 ): Promise<Map<string, RangeChoice>> {
-  const selection = planner.select(choices.dynamic);
+  const selection = planner.select(leftOut(choices));
   const probe = rangeProbe(planner.float, planned.plan, selection);
   const options = usableChoices(ranges.table, PERCENTILES).filter((choice) => rangeLabel(choice) !== rangeLabel(choices.range));
   const tensorsOf = new Map([choices.range, ...options].map((range) => [range, planner.plan(ranges, { ...choices, range }).plan.tensors]));

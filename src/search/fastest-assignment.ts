@@ -2,6 +2,7 @@ import { indexOf } from '../graph/graph-index.js';
 import type { Graph, Node } from '../graph/model.js';
 import type { SelectedNode, Selection } from '../quantization/select.js';
 import { CutGraph } from './min-cut.js';
+import type { OtherForm } from './planner.js';
 
 /** Measured or estimated times in milliseconds. */
 export interface TimeTable {
@@ -64,13 +65,10 @@ const PRICE_EXPONENTS: readonly [number, number] = [-12, 12];
 
 /** What a node costs that is not static: its time, and its noise relative to the signal. */
 export interface FormCost {
-  readonly form: OtherForm;
+  readonly form: OtherForm | 'float';
   readonly timeMs: number;
   readonly noise: number;
 }
-
-/** How a node runs that is not quantized statically. */
-export type OtherForm = 'float' | 'dynamic';
 
 /** What is weighed, node by node. */
 export interface AssignmentCosts {
@@ -85,7 +83,7 @@ export interface AssignmentCosts {
  * How each node had better run so that the noises, which add up as powers, stay within a budget, at the least time: noise gets a price that is
  * added to the time, and the lowest price that keeps the budget is found by bisection. Gives the form of each node that is not to be static.
  */
-export function fastestForms(graph: Graph, selection: Selection, { times, noise, forms }: AssignmentCosts, budget: number, bias = 1): Map<Node, OtherForm> {
+export function fastestForms(graph: Graph, selection: Selection, { times, noise, forms }: AssignmentCosts, budget: number, bias = 1): Map<Node, FormCost['form']> {
   const noiseOf = (node: Node) => noise.get(node.name) ?? 0;
   const others = graph.nodes.filter((node) => !selection.nodes.has(node) && forms.has(node.name));
   const cheapest = (node: Node, floatMs: number, price: number): FormCost & { cost: number } => {
@@ -101,7 +99,7 @@ export function fastestForms(graph: Graph, selection: Selection, { times, noise,
     });
     let sum = 0;
     for (const { node } of selection.nodes.values()) if (!inFloat.has(node)) sum += noiseOf(node);
-    const chosen = new Map<Node, OtherForm>();
+    const chosen = new Map<Node, FormCost['form']>();
     for (const node of [...inFloat, ...others]) {
       const selected = selection.nodes.get(node);
       const best = cheapest(node, selected ? times.float(selected) : times.floatOf(node), price);

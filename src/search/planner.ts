@@ -1,4 +1,5 @@
 import type { Model, Node } from '../graph/model.js';
+import { allNodes } from '../graph/traversal.js';
 import { correctBiases, withBiases, type Biases } from '../quantization/bias-correction.js';
 import { planDynamic, type DynamicOptions } from '../quantization/dynamic-plan.js';
 import { applyDynamicPlan } from '../quantization/dynamic-recipe.js';
@@ -7,6 +8,8 @@ import type { PlannedNode, QuantizationPlan } from '../quantization/plan.js';
 import { planStatic, type StaticOptions } from '../quantization/plan-static.js';
 import { selectNodes, type Selection, type ValueTypes } from '../quantization/select.js';
 import { applyStaticPlan } from '../quantization/static-qdq.js';
+import { withBlockProducts } from '../quantization/weight-only-products.js';
+import { selectWeightOnly } from '../quantization/weight-only-select.js';
 import type { QuantizedType } from '../tensor/affine.js';
 import { rangeLabel, type RangeChoice, type RangeSource } from './range-source.js';
 
@@ -19,6 +22,16 @@ export interface WeightForm {
   readonly reduceRange: boolean;
 }
 
+/** How a node runs on integers that is not static: its activations get their scales in each run; or so do blocks of them, and of its weight. */
+export const OTHER_FORMS = ['dynamic', 'blocks'] as const;
+export type OtherForm = (typeof OTHER_FORMS)[number];
+
+/** A node that is quantized in another form than static, and why. */
+export interface OtherNode {
+  readonly form: OtherForm;
+  readonly reason: string;
+}
+
 /** What is decided about a model beyond the rules. */
 export interface Choices {
   readonly range: RangeChoice;
@@ -29,8 +42,8 @@ export interface Choices {
   readonly means: ChannelMeans | undefined;
   /** Nodes that stay in float, with the reason. */
   readonly float: ReadonlyMap<string, string>;
-  /** Nodes that are quantized dynamically, with the reason. */
-  readonly dynamic: ReadonlyMap<string, string>;
+  /** Nodes of the main graph in other forms. */
+  readonly others: ReadonlyMap<string, OtherNode>;
 }
 
 /** What makes a quantized model of a float one, as plain data but for the model. */
@@ -40,8 +53,8 @@ export interface PlannedModel {
   /** The biases that were corrected. */
   readonly biases: Biases;
   readonly plan: QuantizationPlan;
-  /** Nodes of the main graph that are quantized dynamically, with the reason. */
-  readonly dynamic: ReadonlyMap<string, string>;
+  /** Nodes of the main graph in other forms. */
+  readonly others: ReadonlyMap<string, OtherNode>;
   readonly dynamicOptions: DynamicOptions;
 }
 
@@ -54,8 +67,8 @@ export interface PlannerOptions {
   readonly settings: Omit<StaticOptions, 'method' | 'weightType' | 'reduceRange'>;
   /** Why the user, or a rule, keeps a node in float. */
   readonly keptFloat: (node: Node) => string | undefined;
-  /** Whether nodes may be quantized dynamically: those in bodies always are then. */
-  readonly mayBeDynamic: boolean;
+  /** Whether nodes may take other forms than static: those in bodies always are dynamic then. */
+  readonly allowsOthers: boolean;
 }
 
 /** Makes plans of choices. */
@@ -73,21 +86,35 @@ export class Planner {
     return this.#select(this.float, left);
   }
 
-  /** Nodes of the main graph that could be quantized dynamically. */
-  dynamicNodes(): Node[] {
-    if (!this.#options.mayBeDynamic) return [];
-    const inMain = new Set(this.float.graph.nodes);
-    const choices = selectDynamic(this.float.graph, this.#options.types, { keptFloat: this.#options.keptFloat, opTypes: [] });
-    return choices.flatMap(({ node, form }) => (form !== null && form !== 'lookup' && inMain.has(node) ? [node] : []));
+  /** Nodes of the main graph that could take another form. */
+  nodesFor(form: OtherForm): Node[] {
+    if (!this.#options.allowsOthers) return [];
+    const { graph } = this.float;
+    const { keptFloat, types } = this.#options;
+    const choices =
+      form === 'dynamic' ? selectDynamic(graph, types, { keptFloat, opTypes: [] }) : selectWeightOnly(graph, { keptFloat, lookups: false });
+    const inMain = new Set(graph.nodes);
+    return choices.flatMap((choice) => (choice.form !== null && choice.form !== 'lookup' && inMain.has(choice.node) ? [choice.node] : []));
+  }
+
+  /** What of nodes in bodies a record must know: whether they are quantized, and which are kept, with the reasons. */
+  bodies(): { readonly bodies: boolean; readonly keptInBodies: Readonly<Record<string, string>> } {
+    const { allowsOthers, keptFloat } = this.#options;
+    const main = new Set(this.float.graph.nodes);
+    const kept = [...allNodes(this.float.graph)].flatMap((node) => {
+      const reason = allowsOthers && !main.has(node) ? keptFloat(node) : undefined;
+      return reason === undefined ? [] : [[node.name, reason] as const];
+    });
+    return { bodies: allowsOthers, keptInBodies: Object.fromEntries(kept) };
   }
 
   plan(ranges: RangeSource, choices: Choices): PlannedModel {
     const planned = this.#planStatic(this.float, ranges, choices);
-    const { dynamic } = choices;
+    const { others } = choices;
     const { weightType, reduceRange } = choices.weights;
     const { target, perChannel } = this.#options.settings;
     const dynamicOptions: DynamicOptions = { target, weightType, perChannel, reduceRange, opset: opsetOf(this.float) };
-    const common = { dynamic, dynamicOptions };
+    const common = { others, dynamicOptions };
     if (!choices.means) return { model: this.float, biases: {}, plan: planned, ...common };
     const biases = correctBiases(this.float, planned, choices.means);
     const model = withBiases(this.float, biases);
@@ -103,19 +130,24 @@ export class Planner {
 
   /** Carries a plan out. Gives the entries of nodes that are quantized dynamically too. */
   quantize(planned: PlannedModel): { readonly model: Model; readonly plan: QuantizationPlan } {
-    return carryOut(planned, this.#options.mayBeDynamic ? this.#options.keptFloat : undefined);
+    return carryOut(planned, this.#options.allowsOthers ? this.#options.keptFloat : undefined);
   }
 
-  #planStatic(model: Model, ranges: RangeSource, { range, ranges: own, weights, float, dynamic }: Choices): QuantizationPlan {
+  #planStatic(model: Model, ranges: RangeSource, { range, ranges: own, weights, float, others }: Choices): QuantizationPlan {
     const rangeOf = (value: string) => ranges.rangeOf(value, own.get(value) ?? range);
     const options: StaticOptions = { ...this.#options.settings, ...weights, method: own.size > 0 ? `${rangeLabel(range)}, ${own.size} of their own` : rangeLabel(range) };
-    return planStatic(model, this.#select(model, new Map([...float, ...dynamic])), this.#options.types, rangeOf, options);
+    return planStatic(model, this.#select(model, leftOut({ float, others })), this.#options.types, rangeOf, options);
   }
 
   #select(model: Model, left: ReadonlyMap<string, string>): Selection {
     const keptFloat = (node: Node) => this.#options.keptFloat(node) ?? left.get(node.name);
     return selectNodes(model.graph, this.#options.types, { opset: opsetOf(model), keptFloat });
   }
+}
+
+/** What is not static, with the reasons. */
+export function leftOut({ float, others }: Pick<Choices, 'float' | 'others'>): Map<string, string> {
+  return new Map([...float, ...[...others].map(([name, { reason }]) => [name, reason] as const)]);
 }
 
 const opsetOf = (model: Model) => model.opsets.get('') ?? 1;
@@ -128,22 +160,35 @@ const REASON = 'quantized dynamically, because static quantization does not reac
  * does not say why not.
  */
 export function carryOut(
-  { model, plan, dynamic, dynamicOptions }: Pick<PlannedModel, 'model' | 'plan' | 'dynamic' | 'dynamicOptions'>,
+  { model, plan, others, dynamicOptions }: Pick<PlannedModel, 'model' | 'plan' | 'others' | 'dynamicOptions'>,
   inBodies: ((node: Node) => string | undefined) | undefined,
 ): { readonly model: Model; readonly plan: QuantizationPlan } {
   const quantized = applyStaticPlan(model, plan);
-  const { graph } = quantized;
-  const outside = new Set(graph.nodes);
+  const outside = new Set(quantized.graph.nodes);
   const keptFloat = (node: Node) => {
-    if (outside.has(node)) return dynamic.has(node.name) ? undefined : 'static quantization decides about it';
+    if (outside.has(node)) return others.get(node.name)?.form === 'dynamic' ? undefined : 'static quantization decides about it';
     return inBodies ? inBodies(node) : 'nodes in bodies stay float';
   };
-  const added = planDynamic(selectDynamic(graph, new Map(), { keptFloat, opTypes: [] }), dynamicOptions);
-  const entries = new Map(
-    added.nodes.flatMap((node) => (node.decision === 'float' ? [] : [[node.name, { ...node, reason: dynamic.get(node.name) ?? node.reason ?? REASON }] as const])),
-  );
-  if (entries.size === 0) return { model: quantized, plan };
+  const added = planDynamic(selectDynamic(quantized.graph, new Map(), { keptFloat, opTypes: [] }), dynamicOptions);
+  const dynamic = added.nodes.filter(({ decision }) => decision !== 'float');
+  const blocks = [...others].flatMap(([name, { form }]) => (form === 'blocks' ? [name] : []));
+  const entries = new Map<string, PlannedNode>(dynamic.map((node) => [node.name, { ...node, reason: others.get(node.name)?.reason ?? node.reason ?? REASON }]));
+  for (const { name, opType } of plan.nodes) {
+    const other = others.get(name);
+    if (other?.form === 'blocks') entries.set(name, { name, opType, decision: 'weights-only', reason: other.reason, kernel: 'MatMulNBits' });
+  }
   const planned = new Set(plan.nodes.map(({ name }) => name));
-  const nodes: PlannedNode[] = [...plan.nodes.map((node) => entries.get(node.name) ?? node), ...[...entries.values()].filter(({ name }) => !planned.has(name))];
-  return { model: applyDynamicPlan(quantized, added), plan: { ...plan, nodes, scales: { ...plan.scales, ...added.scales } } };
+  const nodes = [...plan.nodes.map((node) => entries.get(node.name) ?? node), ...[...entries.values()].filter(({ name }) => !planned.has(name))];
+  const withDynamic = dynamic.length > 0 ? applyDynamicPlan(quantized, added) : quantized;
+  return {
+    model: blocks.length > 0 ? withBlocks(withDynamic, new Set(blocks)) : withDynamic,
+    plan: entries.size > 0 ? { ...plan, nodes, scales: { ...plan.scales, ...(dynamic.length > 0 ? added.scales : {}) } } : plan,
+  };
 }
+
+function withBlocks(model: Model, names: ReadonlySet<string>): Model {
+  const opsets = new Map(model.opsets).set(CONTRIB, model.opsets.get(CONTRIB) ?? 1);
+  return { ...model, opsets, graph: withBlockProducts(model.graph, names) };
+}
+
+const CONTRIB = 'com.microsoft';

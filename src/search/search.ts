@@ -9,9 +9,9 @@ import { stageModel } from '../runtime/staged-model.js';
 import { chooseRanges } from './choose-ranges.js';
 import { fastestForms, type AssignmentCosts, type FormCost } from './fastest-assignment.js';
 import { measureNoise, profileModel, timeModels } from './measure.js';
-import type { Choices, PlannedModel, Planner, WeightForm } from './planner.js';
+import { OTHER_FORMS, type Choices, type OtherForm, type PlannedModel, type Planner, type WeightForm } from './planner.js';
 import type { RangeSource } from './range-source.js';
-import { dynamicTime, timeTable } from './time-table.js';
+import { otherFormTime, timeTable } from './time-table.js';
 import { judgeModels, type TrialJob, type TrialRun } from './trials.js';
 
 /** What is asked of a plan. */
@@ -56,6 +56,11 @@ export interface SearchResult {
   readonly changes: readonly Change[];
 }
 
+const ALL_STATIC = 'all static';
+
+/** Forms in words. */
+const NAMES: Readonly<Record<OtherForm, string>> = { dynamic: 'dynamic', blocks: 'in 8-bit blocks' };
+
 /** How many times float time counts in the assignments that are tried: measured parts do not add up to the whole exactly. */
 const FLOAT_BIASES = [0.85, 1, 1.2, 1.5, 2];
 
@@ -72,7 +77,7 @@ const FASTER = 1.05;
 const SATURATION_DB = 1;
 
 /** Plans that are timed at most. */
-const MAX_TIMED = 8;
+const MAX_TIMED = 10;
 const CLEAN_BUDGET_MS = 1_500;
 
 interface Contender {
@@ -119,7 +124,7 @@ export class Search {
   async run(start: Choices): Promise<SearchResult> {
     const cleanSpeedup = await this.#timeFloat();
     let choices = start;
-    await this.#try([{ label: 'all static', choices, whole: true }]);
+    await this.#try([{ label: ALL_STATIC, choices, whole: true }]);
     for (const step of [this.#tryWeights, this.#tryRanges]) {
       if (this.#isStopped()) break;
       choices = (await step.call(this, choices)) ?? choices;
@@ -170,7 +175,7 @@ export class Search {
     if (otherWeights.length === 0 || run !== 'here' || !here) return undefined;
     const [exact = -Infinity] = await judgeModels(this.#job, [this.#planner.quantize(here.planned).model], 'simulated');
     if (here.sqnrDb >= exact - SATURATION_DB) return undefined;
-    const tried = await this.#try(otherWeights.map((weights) => ({ label: `all static, ${weightsLabel(weights)}`, choices: { ...choices, weights }, whole: true })));
+    const tried = await this.#try(otherWeights.map((weights) => ({ label: `${ALL_STATIC}, ${weightsLabel(weights)}`, choices: { ...choices, weights }, whole: true })));
     const best = tried.filter(({ sqnrDb }) => sqnrDb >= this.#wanted)[0] ?? [...tried].sort((a, b) => b.sqnrDb - a.sqnrDb)[0];
     if (!best || best.sqnrDb <= here.sqnrDb + SATURATION_DB) return undefined;
     const message = `${weightsLabel(best.choices.weights)} instead of s8 in 8 bits: sums of u8 × s8 products saturate on this machine, ${here.sqnrDb.toFixed(1)} → ${best.sqnrDb.toFixed(1)} dB (${exact.toFixed(1)} dB where they are exact; name the --target to rule this out)`;
@@ -184,7 +189,7 @@ export class Search {
     if (before.sqnrDb >= this.#wanted) return undefined;
     const ranges = await chooseRanges(this.#job, this.#planner, this.#ranges, before, this.#goal.threads);
     if (ranges.size === 0) return undefined;
-    const [found] = await this.#try([{ label: 'all static, ranges tensor by tensor', choices: { ...choices, ranges }, whole: true }]);
+    const [found] = await this.#try([{ label: `${ALL_STATIC}, ranges tensor by tensor`, choices: { ...choices, ranges }, whole: true }]);
     if (!found || found.sqnrDb <= before.sqnrDb) return undefined;
     const message = `${ranges.size} tensors take another range than by ${choices.range.method}: ${before.sqnrDb.toFixed(1)} → ${found.sqnrDb.toFixed(1)} dB`;
     this.#changes.push({ pass: 'ranges', names: [...ranges.keys()], message });
@@ -196,23 +201,26 @@ export class Search {
     const start = this.#contenders.find((one) => one.choices === choices)!;
     const selection = this.#planner.select();
     const { graph } = this.#planner.float;
-    const floatOf = (nodes: Iterable<Node>, reason: string) => new Map([...nodes].map(({ name }) => [name, reason] as const));
-    const nodes = this.#planner.dynamicNodes();
-    const dynamic = floatOf(nodes, 'quantized dynamically, which was better than statically by measurement');
-    const others = floatOf([...selection.nodes.keys()].filter(({ name }) => !dynamic.has(name)), 'left in float by measurement');
+    const wholes = OTHER_FORMS.map((form) => {
+      const nodes = this.#planner.nodesFor(form);
+      const others = new Map([...choices.others, ...nodes.map(({ name }) => [name, { form, reason: `${form === 'dynamic' ? 'quantized dynamically' : 'its weight is in blocks'}, which was better than static by measurement` }] as const)]);
+      const float = new Map([...selection.nodes.keys()].flatMap(({ name }) => (others.has(name) ? [] : [[name, 'left in float by measurement'] as const])));
+      return { form, nodes, others, float };
+    }).filter(({ nodes }) => nodes.length > 0);
     const variants = await this.#try(
-      nodes.length === 0
-        ? []
-        : [
-            { label: 'products dynamic, the rest static', choices: { ...choices, dynamic }, whole: true },
-            { label: 'products dynamic, the rest float', choices: { ...choices, dynamic, float: others }, whole: false },
-          ],
+      wholes.flatMap(({ form, others, float }) => [
+        { label: `products ${NAMES[form]}, the rest static`, choices: { ...choices, others }, whole: true },
+        { label: `products ${NAMES[form]}, the rest float`, choices: { ...choices, others, float }, whole: false },
+      ]),
     );
     if (this.#isStopped() || this.#goal.prefer === 'integer') return;
     this.#float = await this.#profile(this.#planner.float);
     const times = timeTable(graph, this.#float, await this.#profile(this.#planner.quantize(start.planned).model));
-    const allDynamic = variants.find((one) => one.choices.float === others);
-    const forms = allDynamic ? await this.#dynamicCosts(nodes, allDynamic) : new Map<string, FormCost[]>();
+    const forms = new Map<string, FormCost[]>();
+    for (const { form, nodes, float } of wholes) {
+      const alone = variants.find((one) => one.choices.float === float) ?? variants.find((one) => [...one.choices.others.values()].some((other) => other.form === form));
+      if (alone) for (const [name, cost] of await this.#costsOf(form, nodes, alone)) forms.set(name, [...(forms.get(name) ?? []), cost]);
+    }
     const noise = start.sqnrDb < this.#wanted ? await measureNoise(this.#job, this.#planner, start.planned, this.#floatMs, this.#goal.threads) : new Map<string, number>();
     await this.#tryAssignments(choices, { times, noise, forms });
   }
@@ -223,11 +231,10 @@ export class Search {
     for (let round = 0; round <= MAX_TIGHTENINGS && !this.#isStopped(); round++) {
       const those = FLOAT_BIASES.map((bias) => {
         const assigned = [...fastestForms(this.#planner.float.graph, selection, costs, 10 ** (-budgetDb / 10), bias)];
-        const reasons = (form: string) => new Map(assigned.flatMap(([node, taken]) => (taken === form ? [[node.name, reasonOf(node)] as const] : [])));
         const reasonOf = (node: Node) => measuredReason(node, selection.nodes.get(node), costs);
-        const float = reasons('float');
-        const dynamic = reasons('dynamic');
-        return { label: `node by node${bias === 1 ? '' : `, float time × ${bias}`}`, choices: { ...choices, float, dynamic }, whole: false };
+        const float = new Map(assigned.flatMap(([node, form]) => (form === 'float' ? [[node.name, reasonOf(node)] as const] : [])));
+        const others = new Map(assigned.flatMap(([node, form]) => (form === 'float' ? [] : [[node.name, { form, reason: reasonOf(node) }] as const])));
+        return { label: `node by node${bias === 1 ? '' : `, float time × ${bias}`}`, choices: { ...choices, float, others }, whole: false };
       });
       const tried = await this.#try(those);
       if (tried.length === 0) return;
@@ -237,12 +244,12 @@ export class Search {
     }
   }
 
-  /** Times of nodes in the model that is dynamic where it can be, and an equal share of its noise for each. */
-  async #dynamicCosts(nodes: readonly Node[], { planned, sqnrDb }: Contender): Promise<Map<string, FormCost[]>> {
-    const timeOf = dynamicTime(await this.#profile(this.#planner.quantize(planned).model));
+  /** Times of nodes in a model in which they are all in one form, and an equal share of its noise for each. */
+  async #costsOf(form: OtherForm, nodes: readonly Node[], { planned, sqnrDb }: Contender): Promise<[string, FormCost][]> {
+    const timeOf = otherFormTime(await this.#profile(this.#planner.quantize(planned).model));
     const noise = 10 ** (-sqnrDb / 10) / nodes.length;
     const readers = (value: string) => nodes.filter(({ inputs }) => inputs[0] === value).length;
-    return new Map(nodes.map((node) => [node.name, [{ form: 'dynamic' as const, timeMs: timeOf(node, readers), noise }]]));
+    return nodes.map((node) => [node.name, { form, timeMs: timeOf(node, readers), noise }]);
   }
 
   async #profile(model: Parameters<typeof profileModel>[1]): Promise<NodeTime[]> {
@@ -298,12 +305,18 @@ export class Search {
 }
 
 function describe(best: Timed, timed: readonly Timed[]): Change[] {
-  const { float, dynamic } = best.choices;
-  if (best.whole || float.size + dynamic.size === 0) return [];
-  const [all] = timed.filter(({ whole }) => whole);
+  const { float, others } = best.choices;
+  if (best.label.startsWith(ALL_STATIC) || float.size + others.size === 0) return [];
+  const all = timed.findLast(({ label }) => label.startsWith(ALL_STATIC));
   const ratio = (one: Timed | undefined) => (one?.speedup ? `${one.speedup.median.toFixed(2)} ×` : 'not timed');
-  const message = `measured on this machine: ${float.size} nodes stay in float and ${dynamic.size} are dynamic, ${ratio(best)} the speed of float at ${best.sqnrDb.toFixed(1)} dB; all on integers ${ratio(all)} at ${all ? `${all.sqnrDb.toFixed(1)} dB` : 'unknown'}`;
-  return [{ pass: 'search', names: [...float.keys()], message }];
+  const message = `measured on this machine: ${describeForms(best.choices)}, ${ratio(best)} the speed of float at ${best.sqnrDb.toFixed(1)} dB; all on integers ${ratio(all)} at ${all ? `${all.sqnrDb.toFixed(1)} dB` : 'unknown'}`;
+  return [{ pass: 'search', names: [...float.keys(), ...others.keys()], message }];
+}
+
+function describeForms({ float, others }: Choices): string {
+  const count = (form: OtherForm) => [...others.values()].filter((other) => other.form === form).length;
+  const parts = [[float.size, 'in float'], [count('dynamic'), NAMES.dynamic], [count('blocks'), NAMES.blocks]] as const;
+  return `nodes that are not static: ${parts.flatMap(([nodes, how]) => (nodes > 0 ? [`${nodes} ${how}`] : [])).join(', ')}`;
 }
 
 function weightsLabel({ weightType, reduceRange }: WeightForm): string {
@@ -324,12 +337,12 @@ function measuredReason(node: Node, selected: Parameters<AssignmentCosts['times'
 const inMs = (time: number) => `${time.toPrecision(3)} ms`;
 
 /** Nodes that multiply and run on integers by plan. */
-function integerNodes({ plan, dynamic }: PlannedModel): number {
-  return dynamic.size + plan.nodes.filter(({ name, opType, decision }) => decision === 'quantized' && isComputeOperator(opType) && !dynamic.has(name)).length;
+function integerNodes({ plan, others }: PlannedModel): number {
+  return others.size + plan.nodes.filter(({ name, opType, decision }) => decision === 'quantized' && isComputeOperator(opType) && !others.has(name)).length;
 }
 
 function samePlan(a: PlannedModel, b: PlannedModel): boolean {
-  const formOf = ({ plan, dynamic, biases }: PlannedModel) =>
-    JSON.stringify([plan.tensors, plan.weightType, plan.nodes.map(({ decision, constants }) => [decision, constants]), [...dynamic.keys()], Object.keys(biases)]);
+  const formOf = ({ plan, others, biases }: PlannedModel) =>
+    JSON.stringify([plan.tensors, plan.weightType, plan.nodes.map(({ decision, constants }) => [decision, constants]), [...others].map(([name, { form }]) => [name, form]), Object.keys(biases)]);
   return formOf(a) === formOf(b);
 }

@@ -1,6 +1,6 @@
 import { nodesBetterInFloat } from './fastest-assignment.js';
 import { profileModel } from './measure.js';
-import type { Choices, PlannedModel, Planner } from './planner.js';
+import { leftOut, type Choices, type PlannedModel, type Planner } from './planner.js';
 import { timeTable } from './time-table.js';
 import type { TrialJob } from './trials.js';
 
@@ -20,10 +20,10 @@ const ASSUMED_RUN_MS = 100;
  * The nodes that cost time on integers: those that a cheapest assignment, conversions at the edges of regions included, would leave in
  * float.
  */
-export async function findSlowNodes(job: TrialJob, planner: Planner, planned: PlannedModel, { float, dynamic }: Choices, threads: number): Promise<SlowNode[]> {
+export async function findSlowNodes(job: TrialJob, planner: Planner, planned: PlannedModel, choices: Choices, threads: number): Promise<SlowNode[]> {
   const profile = (model: Parameters<typeof profileModel>[1]) => profileModel(job, model, ASSUMED_RUN_MS, threads);
   const times = timeTable(planner.float.graph, await profile(planner.float), await profile(planner.quantize(planned).model));
-  const selection = planner.select(new Map([...float, ...dynamic]));
+  const selection = planner.select(leftOut(choices));
   return [...nodesBetterInFloat(planner.float.graph, selection, times)].map((node) => {
     const selected = selection.nodes.get(node)!;
     return { name: node.name, opType: node.opType, floatMs: times.float(selected), integerMs: times.integer(selected) };

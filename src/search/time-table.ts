@@ -41,14 +41,14 @@ export function timeTable(graph: Graph, float: readonly NodeTime[], integer: rea
 }
 
 /** Suffixes of the nodes that a product becomes together with its own name, in case the runtime does not fuse them. */
-const DYNAMIC_PARTS = ['', '_cast', '_scales', '_mul', '_bias'];
+const FORM_PARTS = ['', '_cast', '_scales', '_mul', '_bias'];
 
-/** Time of a node by a profile of a model in which it is dynamic; the quantization of its input is shared by those that read it. */
-export function dynamicTime(profile: readonly NodeTime[]): (node: Node, readers: (value: string) => number) => number {
+/** Time of a node by a profile of a model in which it is dynamic or in blocks; the quantization of its input is shared by those that read it. */
+export function otherFormTime(profile: readonly NodeTime[]): (node: Node, readers: (value: string) => number) => number {
   const times = timesByName(profile);
   return (node, readers) => {
     const input = node.inputs[0]!;
-    const parts = DYNAMIC_PARTS.flatMap((suffix) => times.get(`${node.name}${suffix}`) ?? []);
+    const parts = FORM_PARTS.flatMap((suffix) => times.get(`${node.name}${suffix}`) ?? []);
     const own = parts.reduce((sum, time) => sum + time + NODE_OVERHEAD_MS, 0);
     const quantize = times.get(`${input}_DynamicQuantize`);
     return own + (quantize === undefined ? 0 : (quantize + NODE_OVERHEAD_MS) / Math.max(1, readers(input)));

@@ -86,9 +86,9 @@ describe('repairPlan', () => {
 /** Verifies a plan of which nothing is dynamic. */
 function verify({ prepared: { model, types } }: Awaited<ReturnType<typeof selected>>, plan: QuantizationPlan): Promise<VerifiedPlan> {
   const settings = { target: plan.target, activationType: plan.activationType, perChannel: true, symmetricActivations: false };
-  const planner = new Planner({ float: model, types, settings, keptFloat: () => undefined, mayBeDynamic: false });
+  const planner = new Planner({ float: model, types, settings, keptFloat: () => undefined, allowsOthers: false });
   const dynamicOptions = { target: plan.target, weightType: plan.weightType, perChannel: true, reduceRange: false, opset: 13 };
-  return verifyPlan(host, planner, { model, biases: {}, plan, dynamic: new Map(), dynamicOptions }, '/nowhere');
+  return verifyPlan(host, planner, { model, biases: {}, plan, others: new Map(), dynamicOptions }, '/nowhere');
 }
 
 describe('verifyPlan', () => {

@@ -13,12 +13,14 @@ const base: QuantizeResult = {
   mode: 'static',
   target: 'ort-x64-vnni',
   method: 'mse',
+  ranges: 'mse',
   methods: [
     { method: 'minmax', percentile: null, sqnrDb: 30.25, chosen: false },
     { method: 'mse', percentile: null, sqnrDb: 35, chosen: true },
     { method: 'entropy', percentile: null, sqnrDb: null, chosen: false },
   ],
   search: null,
+  thresholds: [],
   model: { path: 'model.onnx', sizeBytes: 10_000_000 },
   output: { path: 'int8.onnx', sizeBytes: 2_500_000, sha256: 'abc' },
   nodes: [

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { judgeTask } from '../../src/evaluation/judge.js';
-import { calibrate, quantize, type QuantizeOptions, type QuantizeResult } from '../../src/index.js';
+import { calibrate, quantize, readModel, type QuantizeOptions, type QuantizeResult } from '../../src/index.js';
 import { partitionSamples } from '../../src/partition-samples.js';
 import { RuntimeHost } from '../../src/runtime/host.js';
 import { stagedFile } from '../../src/runtime/staged-model.js';
@@ -43,63 +43,115 @@ async function make({ model, data }: Subject, output: string, more: Partial<Quan
   return quantize({ model, data: [data], limit: LIMIT, output: join(folder, output), effort: 'normal', target: 'ort-x64', threads: 1, ...more });
 }
 
-/** SQNR of the worst output on the samples that decided, Q/DQ as float. */
-async function sqnrOnDeciding({ model, data }: Subject, output: string): Promise<number> {
+/** SQNR of the worst output on the samples that judged, as the kernels of this machine compute it. */
+async function sqnrOnJudging({ model, data }: Subject, output: string): Promise<number> {
   const spec = { paths: [data], limit: LIMIT };
-  const { deciding } = (await partitionSamples(host, model, spec, undefined))!;
-  assert.equal(deciding.length, 6);
-  const { candidates } = await host.run(judgeTask, { baseline: stagedFile(model), candidates: [{ model: stagedFile(join(folder, output)), simulate: true }], data: spec, only: deciding });
+  const { judging } = (await partitionSamples(host, model, spec, undefined))!;
+  assert.equal(judging.length, 3);
+  const { candidates } = await host.run(judgeTask, { baseline: stagedFile(model), candidates: [{ model: stagedFile(join(folder, output)) }], data: spec, only: judging });
   return Math.min(...candidates[0]!.outputs.map(({ sqnrDb }) => sqnrDb!));
 }
 
-/** What holds whatever was measured: nodes that the search names are float and say what they cost, and all others are as the report says. */
-function assertSound({ nodes, changes, integer }: QuantizeResult): void {
+/** What holds whatever was measured: nodes that the search names say what each form costs, and all others are as the report says. */
+function assertSound({ nodes, changes, integer, search }: QuantizeResult): void {
   const found = changes.filter(({ pass }) => pass === 'search');
   assert.ok(found.length <= 1);
-  const byName = new Map(nodes.map((node) => [node.name, node]));
-  for (const name of found.flatMap(({ names }) => names)) {
-    assert.equal(byName.get(name)!.decision, 'float', name);
-    assert.match(byName.get(name)!.reason!, /^measured: [\d.e-]+ ms on integers and conversions at its edges, against [\d.e-]+ ms in float/);
+  const named = new Set(found.flatMap(({ names }) => names));
+  const measured = nodes.filter(({ reason }) => reason !== null && / by measurement$|^measured: /.test(reason));
+  assert.deepEqual(new Set(measured.map(({ name }) => name)), named);
+  for (const { reason } of measured) {
+    assert.match(reason!, /by measurement$|^measured: ([\d.e-]+ ms (static and conversions at its edges|dynamic|blocks), )*[\d.e-]+ ms in float/);
   }
-  const measured = nodes.filter(({ reason }) => reason?.startsWith('measured: ')).map(({ name }) => name);
-  assert.deepEqual(measured.sort(), found.flatMap(({ names }) => names).sort());
-  const planned = nodes.filter(({ decision, opType }) => decision === 'quantized' && /Conv|MatMul|Gemm/.test(opType)).map(({ name }) => name);
+  const planned = nodes.filter(({ decision, opType }) => decision !== 'float' && /Conv|MatMul|Gemm/.test(opType)).map(({ name }) => name);
   assert.deepEqual(integer!.nodes.filter(({ runsAs }) => runsAs === 'integer').map(({ name }) => name), planned);
   assert.ok(planned.length > 0);
   assert.equal(integer!.danglingQdqNodes, 0);
+  const chosen = search!.candidates.filter((candidate) => candidate.chosen);
+  assert.equal(chosen.length, 1);
+  assert.ok(chosen[0]!.speedup! > 0 && chosen[0]!.integerNodes === planned.length);
+  assert.equal(search!.candidates[0]!.label, 'all static');
 }
 
 describe('quantize with effort normal', () => {
-  test('keeps the default budget of 20 dB on its own samples', async () => {
+  test('is the default where there is data, and keeps its budget with a margin', async () => {
     const glyphs = sample('glyphs');
-    const result = await make(glyphs, 'glyphs.onnx');
+    const result = await make(glyphs, 'glyphs.onnx', { effort: undefined });
     assertShape(result, QUANTIZE);
     assertSound(result);
-    assert.ok((await sqnrOnDeciding(glyphs, 'glyphs.onnx')) >= 20);
+    const chosen = result.search!.candidates.find((candidate) => candidate.chosen)!;
+    assert.ok(chosen.sqnrDb! >= 31);
+    // Ranges are those of all samples in the end, and were those of half of them while plans were compared.
+    assert.ok((await sqnrOnJudging(glyphs, 'glyphs.onnx')) >= chosen.sqnrDb! - 3);
     assert.ok(!result.warnings.some(({ code }) => code === 'error-budget'));
   });
 
-  test('leaves the noisiest nodes in float where more is asked for than all integers give', async () => {
+  test('leaves the noisiest nodes out where more is asked for than all static ones give, and replays what it decided', async () => {
     const tokens = sample('tokens');
-    const result = await make(tokens, 'tokens.onnx', { minSqnr: 42 });
+    const record = join(folder, 'tokens.plan.json');
+    const result = await make(tokens, 'tokens.onnx', { minSqnr: 30, planOut: record });
     assertShape(result, QUANTIZE);
     assertSound(result);
-    const [search] = result.changes.filter(({ pass }) => pass === 'search');
-    const [, before, after] = /([\d.]+) → ([\d.]+) dB$/.exec(search!.message)!.map(Number);
-    assert.ok(before! < 42 && after! >= 42, search!.message);
-    assert.ok(Math.abs((await sqnrOnDeciding(tokens, 'tokens.onnx')) - after!) < 0.1);
-    // Alone, what is left in float makes noise that is told in dB.
-    assert.ok(result.nodes.some(({ reason }) => /alone it leaves \d+ dB$/.test(reason ?? '')));
+    const [allStatic] = result.search!.candidates;
+    const chosen = result.search!.candidates.find((candidate) => candidate.chosen)!;
+    assert.ok(allStatic!.sqnrDb! < 41 && chosen.sqnrDb! > allStatic!.sqnrDb!, `${allStatic!.sqnrDb} → ${chosen.sqnrDb}`);
+    // Alone, what is left out makes noise that is told in dB.
+    assert.ok(result.search!.candidates.some(({ label }) => label.startsWith('node by node')));
+
+    const again = await quantize({ model: tokens.model, plan: record, output: join(folder, 'again.onnx') });
+    assertShape(again, QUANTIZE);
+    assert.equal(again.output!.sha256, result.output!.sha256);
+    assert.deepEqual([again.nodes, again.ranges], [result.nodes, result.ranges]);
+    const { metadata } = await readModel(again.output!.path);
+    assert.equal((JSON.parse(metadata.get('qdq.plan')!) as { ranges: string }).ranges, result.ranges);
+    await assert.rejects(quantize({ model: sample('glyphs').model, plan: record, output: join(folder, 'other.onnx') }), { code: 'plan-mismatch', message: /made for another model/ });
+    await assert.rejects(quantize({ model: tokens.model, plan: record, overrides: 'x', output: join(folder, 'other.onnx') }), { code: 'usage' });
+    await assert.rejects(quantize({ model: tokens.model, plan: join(folder, 'none.json'), output: join(folder, 'other.onnx') }), { code: 'file-not-found' });
+    assert.ok(!existsSync(join(folder, 'other.onnx')));
   });
 
-  test('is never noisier than without effort where the budget cannot be met, and says so', async () => {
-    const subject = tiny();
-    const result = await make(subject, 'searched.onnx', { minSqnr: 190 });
+  test('says so where the budget cannot be met', async () => {
+    const result = await make(tiny(), 'searched.onnx', { minSqnr: 190 });
     assertSound(result);
-    await make(subject, 'plain.onnx', { effort: 'none' });
-    assert.ok((await sqnrOnDeciding(subject, 'searched.onnx')) >= (await sqnrOnDeciding(subject, 'plain.onnx')) - 0.01);
     const warning = result.warnings.find(({ code }) => code === 'error-budget')!;
     assert.match(warning.message, /^output "logits" has [\d.]+ dB, and 190 dB were asked for/);
+  });
+
+  test('prefers more integers, or smaller files, where that is asked for', async () => {
+    const tokens = sample('tokens');
+    const figures = async (prefer: 'integer' | 'size') => {
+      const { search } = await make(tokens, `${prefer}.onnx`, { prefer, minSqnr: 5 });
+      const good = search!.candidates.filter(({ sqnrDb, speedup }) => sqnrDb! >= 16 && speedup !== null);
+      return { good, chosen: good.find((candidate) => candidate.chosen)! };
+    };
+    const integer = await figures('integer');
+    assert.equal(integer.chosen.integerNodes, Math.max(...integer.good.map(({ integerNodes }) => integerNodes)));
+    const size = await figures('size');
+    assert.equal(size.chosen.weightBytes, Math.min(...size.good.map(({ weightBytes }) => weightBytes)));
+  });
+
+  test('writes nothing where a required speed-up is not reached', async () => {
+    const result = await make(sample('tokens'), 'fast.onnx', { requireSpeedup: 1000 });
+    assert.equal(result.output, null);
+    assert.deepEqual(result.thresholds.map(({ name, limit, met }) => [name, limit, met]), [['min-speedup', 1000, false]]);
+    assert.ok(!existsSync(join(folder, 'fast.onnx')));
+    const met = await make(sample('tokens'), 'fast.onnx', { requireSpeedup: 0.001, effort: 'none' });
+    assert.deepEqual([met.thresholds[0]!.met, met.output!.path], [true, join(folder, 'fast.onnx')]);
+    assert.ok(existsSync(join(folder, 'fast.onnx')));
+  });
+
+  test('ends early with the best so far where it is stopped', async () => {
+    const stop = new AbortController();
+    let ended = false;
+    const earlyStop = {
+      begin: () => {
+        stop.abort();
+        return stop.signal;
+      },
+      end: () => void (ended = true),
+    };
+    const result = await make(sample('tokens'), 'stopped.onnx', { earlyStop });
+    assert.ok(ended);
+    assert.deepEqual(result.search!.candidates.map(({ label, chosen }) => [label, chosen]), [['all static', true]]);
   });
 
   test('needs data: from a table alone nothing is measured', async () => {
@@ -107,7 +159,7 @@ describe('quantize with effort normal', () => {
     const table = join(folder, 'tokens.json');
     await calibrate({ ...tokens, data: [tokens.data], limit: 4, output: table });
     const result = await quantize({ model: tokens.model, calibration: table, output: join(folder, 'from-table.onnx'), effort: 'normal' });
-    assert.deepEqual(result.changes.filter(({ pass }) => pass === 'search'), []);
+    assert.equal(result.search, null);
     assert.equal(result.check, null);
   });
 });
