@@ -17,6 +17,9 @@ interface QuantizeFlags extends DataFlags {
   readonly effort: Effort;
   readonly minSqnr: number;
   readonly prefer: Preference;
+  readonly maxDrop?: number;
+  readonly labels?: string;
+  readonly metric?: string;
   readonly requireSpeedup?: number;
   readonly plan?: string;
   readonly planOut?: string;
@@ -59,9 +62,9 @@ export function addQuantize(program: Command, context: Context): void {
   addTypeOptions(command);
   addDataOptions(command);
   command.addHelpText('after', EXAMPLE).action(async (model: string, flags: QuantizeFlags) => {
-    const { output, calibration, overrides, plan, planOut, depfile, dryRun } = flags;
+    const { output, calibration, overrides, plan, planOut, labels, depfile, dryRun } = flags;
     await perform(context, command, {
-      inputs: [model, calibration, overrides, plan, ...(flags.data ?? [])],
+      inputs: [model, calibration, overrides, plan, labels, ...(flags.data ?? [])],
       outputs: [...place('--output', dryRun ? undefined : output), ...place('--depfile', dryRun ? undefined : depfile), ...place('--plan-out', planOut)],
       run: async (common) => (await import('../src/quantize.js')).quantize({ ...common, ...quantizeOptionsOf(model, flags), earlyStop: context.earlyStop, ...namedOptions(command, flags) }),
       describe: async (result, options) => (await import('../src/report/quantize-report.js')).describeQuantize(result, model, options),
@@ -72,7 +75,7 @@ export function addQuantize(program: Command, context: Context): void {
       finish: async () => {
         if (depfile === undefined || output === undefined || dryRun) return;
         const { writeDepfile } = await import('./depfile.js');
-        await writeDepfile(depfile, output, { model, data: flags.data, files: [calibration, overrides, plan, flags.preprocessor] });
+        await writeDepfile(depfile, output, { model, data: flags.data, files: [calibration, overrides, plan, labels, flags.preprocessor] });
       },
     });
   });
@@ -81,8 +84,11 @@ export function addQuantize(program: Command, context: Context): void {
 function addSearchOptions(command: Command): void {
   command
     .optionsGroup('Search, with --data (Ctrl-C once keeps the best so far):')
-    .addOption(new Option('--effort <level>', 'normal: look for the fastest plan inside the error budget, as measured on this machine').choices(EFFORTS).default(QUANTIZE_DEFAULTS.effort))
+    .addOption(new Option('--effort <level>', 'normal: look for the fastest plan inside the error budget, as measured on this machine, for about a minute; thorough: measure up to ten times as long').choices(EFFORTS).default(QUANTIZE_DEFAULTS.effort))
     .addOption(new Option('--min-sqnr <db>', 'error budget: signal to noise in dB that every float output is to keep').argParser(finiteNumber).default(QUANTIZE_DEFAULTS.minSqnr))
+    .addOption(new Option('--max-drop <x>', "error budget instead: largest drop of the task metric, in the metric's unit").argParser(finiteNumber))
+    .option('--labels <file>', 'class indexes by file name, JSON or CSV (default: the names of the folders that images lie in)')
+    .option('--metric <name>', 'task metric: top1, top5, or the path of a module (default: top1 where there are labels)')
     .addOption(new Option('--prefer <what>', 'which plan is best inside the budget').choices(PREFERENCES).default(QUANTIZE_DEFAULTS.prefer))
     .addOption(new Option('--require-speedup <x>', 'write nothing and exit with 3 where the result is not x times as fast as float').argParser(finiteNumber))
     .option('--plan-out <file>', 'write what was decided to a file')
@@ -115,11 +121,11 @@ function addTypeOptions(command: Command): void {
 
 function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions {
   const { output, mode, calibration, method, exact, perTensor, symmetricActivations, reduceRange } = flags;
-  const { minSqnr, prefer, requireSpeedup, plan, planOut, include, exclude, opTypes, overrides, dryRun, verify } = flags;
+  const { minSqnr, maxDrop, labels, metric, prefer, requireSpeedup, plan, planOut, include, exclude, opTypes, overrides, dryRun, verify } = flags;
   return {
     ...dataOptionsOf(flags),
     ...{ model, output, mode, calibration, method, exact, perTensor, symmetricActivations, reduceRange },
-    ...{ minSqnr, prefer, requireSpeedup, plan, planOut, include, exclude, opTypes, overrides, dryRun, verify },
+    ...{ minSqnr, maxDrop, labels, metric, prefer, requireSpeedup, plan, planOut, include, exclude, opTypes, overrides, dryRun, verify },
     activationType: TYPES.get(flags.activationType ?? ''),
     weightType: TYPES.get(flags.weightType ?? ''),
   };

@@ -1,7 +1,8 @@
 import type { DataSpec } from './data/data-spec.js';
-import { judgeTask } from './evaluation/judge.js';
+import { judgeTask, type JudgeResult } from './evaluation/judge.js';
 import { timeTask } from './evaluation/time.js';
 import { medianRatioInterval, type MedianInterval } from './metrics/statistics.js';
+import { metricDrop } from './metrics/task-metrics.js';
 import { modelSize, readModel } from './onnx/read-model.js';
 import type { SamplePartition } from './partition-samples.js';
 import type { RuntimeHost } from './runtime/host.js';
@@ -25,6 +26,8 @@ export interface QuantizeCheck {
   readonly simulatedSqnrDb: Readonly<Record<string, number | null>>;
   /** Share of positions with the same argmax, by output; null for ranks below 2. */
   readonly agreement: Readonly<Record<string, number | null>>;
+  /** The task metric of both, and by how much it got worse; null without labels. */
+  readonly task: { readonly metric: string; readonly baseline: number | null; readonly candidate: number | null; readonly drop: number | null } | null;
   /** Outputs that became useless. */
   readonly collapsed: readonly string[];
   /** Time of the float model over that of the quantized one. */
@@ -41,7 +44,7 @@ export interface QuantizeCheck {
 /** Measures error, speed and size of what was written, on held-out samples where there are any. */
 export async function checkQuantized(
   host: RuntimeHost,
-  options: VerbOptions,
+  options: VerbOptions & { readonly labels?: string | undefined; readonly metric?: string | undefined },
   paths: { readonly baseline: string; readonly candidate: string },
   data: DataSpec,
   samples: SamplePartition,
@@ -51,7 +54,9 @@ export async function checkQuantized(
   const threads = options.threads ?? 0;
   const baseline = stagedFile(paths.baseline);
   const candidate = stagedFile(paths.candidate);
-  const judged = await host.run(judgeTask, { baseline, candidates: [{ model: candidate }, { model: candidate, simulate: true }], data, only, threads });
+  const { labels, metric } = options;
+  const task = { ...(labels === undefined ? {} : { labels }), ...(metric === undefined ? {} : { metric }) };
+  const judged = await host.run(judgeTask, { baseline, candidates: [{ model: candidate }, { model: candidate, simulate: true }], data, only, threads, ...task });
   const [baselineMs, candidateMs] = await host.run(timeTask, {
     models: [baseline, candidate],
     data,
@@ -70,6 +75,7 @@ export async function checkQuantized(
     sqnrDb: Object.fromEntries(outputs.map(({ name, sqnrDb }) => [name, sqnrDb])),
     simulatedSqnrDb: Object.fromEntries(judged.candidates[1]!.outputs.map(({ name, sqnrDb }) => [name, sqnrDb])),
     agreement: Object.fromEntries(outputs.map(({ name, agreement }) => [name, agreement])),
+    task: taskOf(judged),
     collapsed: outputs.filter(({ collapsed }) => collapsed).map(({ name }) => name),
     speedup: speedup?.median ?? null,
     speedupInterval: speedup,
@@ -77,4 +83,10 @@ export async function checkQuantized(
     runs: baselineMs!.length,
     sizeRatio: (await size(paths.candidate)) / (await size(paths.baseline)),
   };
+}
+
+function taskOf({ baselineMetric: before, candidates: [candidate], higherIsBetter }: JudgeResult): QuantizeCheck['task'] {
+  const after = candidate!.metric;
+  if (!before || !after) return null;
+  return { metric: after.metric, baseline: before.value, candidate: after.value, drop: metricDrop({ higherIsBetter }, before.value, after.value) };
 }

@@ -6,7 +6,7 @@ export const QUANTIZE_MODES = ['auto', 'static', 'dynamic'] as const;
 export type QuantizeMode = (typeof QUANTIZE_MODES)[number];
 
 /** How much `quantize` measures to make the model faster. */
-export const EFFORTS = ['none', 'normal'] as const;
+export const EFFORTS = ['none', 'normal', 'thorough'] as const;
 export type Effort = (typeof EFFORTS)[number];
 
 /** What the search looks for among plans inside the error budget. */

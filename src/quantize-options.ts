@@ -24,10 +24,16 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   readonly perTensor?: boolean | undefined;
   readonly symmetricActivations?: boolean | undefined;
   readonly reduceRange?: boolean | undefined;
-  /** `normal` (the default with data) looks for the fastest plan inside the error budget on this machine; `none` measures nothing for the plan. */
+  /** `normal` (the default with data) looks for the fastest plan inside the error budget on this machine, `thorough` measures more of everything for that, `none` nothing. */
   readonly effort?: Effort | undefined;
   /** With effort: what is best among plans inside the error budget (default speed). */
   readonly prefer?: Preference | undefined;
+  /** With effort, instead of `minSqnr`: largest drop of the task metric, in its unit; needs labels. */
+  readonly maxDrop?: number | undefined;
+  /** Path of a labels file: class indexes by sample name. */
+  readonly labels?: string | undefined;
+  /** Task metric: "top1", "top5", or the path of a module. */
+  readonly metric?: string | undefined;
   /** With effort: lets the caller end the search early with the best plan so far. */
   readonly earlyStop?: EarlyStop | undefined;
   /** With effort: SQNR in dB that every output is to keep (default 20). */

@@ -25,7 +25,7 @@ import { tryBiasCorrection } from './search/correct-bias.js';
 import { Planner, type Choices, type PlannerOptions, type WeightForm } from './search/planner.js';
 import { recordOf, withSummary } from './search/plan-record.js';
 import { RangeSource, usableChoices, type RangeChoice } from './search/range-source.js';
-import { Search, type SearchGoal, type SearchResult } from './search/search.js';
+import { Search, type SearchBudget, type SearchGoal, type SearchResult } from './search/search.js';
 import { findSlowNodes } from './search/slow-nodes.js';
 import type { TrialJob } from './search/trials.js';
 import { isComputeOperator } from './runtime/kernels.js';
@@ -42,7 +42,13 @@ import { qdqVersion } from './version.js';
 const MARGIN_DB = 11;
 
 /** Samples that the plans of a search are judged on: there are many plans. */
-const MAX_SEARCH_SAMPLES = 8;
+const SEARCH_SAMPLES = { normal: 8, thorough: 16 } as const;
+
+/** What each effort measures; normal ends within about a minute on models of usual size. */
+const SEARCH_BUDGETS: Readonly<Record<Exclude<Effort, 'none'>, SearchBudget>> = {
+  normal: { rangesMs: 12_000, rangesAlways: false, noiseMs: 20_000, noiseRuns: 200, timingMs: 6_000, floatBiases: [0.85, 1, 1.2, 1.5, 2] },
+  thorough: { rangesMs: 120_000, rangesAlways: true, noiseMs: 200_000, noiseRuns: 4_000, timingMs: 40_000, floatBiases: [0.6, 0.75, 0.85, 0.95, 1, 1.1, 1.2, 1.35, 1.5, 2, 3] },
+};
 
 /** Quantizes with ranges from calibration: Q/DQ around the nodes that an integer kernel takes. */
 export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> {
@@ -96,7 +102,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const nonFinite = nonFiniteWarning(tables.all.nonFinite);
   if (nonFinite) job.warn(nonFinite);
 
-  const trial: TrialJob | undefined = data && samples && samples.judging.length > 0 ? { host, baseline: stagedFile(options.model), data, samples: choiceSamples(tables.all, samples.judging) } : undefined;
+  const trial: TrialJob | undefined = data && samples && samples.judging.length > 0 ? { host, baseline: stagedFile(options.model), data, samples: choiceSamples(tables.all, samples.judging), labels: options.labels, metric: options.metric } : undefined;
   const improvements: Change[] = [];
   let trials: readonly MethodTrial[] = [];
   let found: SearchResult | undefined;
@@ -113,8 +119,8 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   }
   if (trial && effort !== 'none') {
     const stop = options.earlyStop?.begin();
-    const judges = { ...trial, samples: trial.samples.slice(0, MAX_SEARCH_SAMPLES) };
-    found = await new Search(judges, planner, choosing, searchGoal(options), { onProgress: options.onProgress, isStopped: () => stop?.aborted ?? false }).run(choices);
+    const judges = { ...trial, samples: options.maxDrop === undefined ? trial.samples.slice(0, SEARCH_SAMPLES[effort]) : samples!.judging };
+    found = await new Search(judges, planner, choosing, searchGoal(options, effort), { onProgress: options.onProgress, isStopped: () => stop?.aborted ?? false }).run(choices);
     options.earlyStop?.end();
     choices = found.choices;
     improvements.push(...found.changes);
@@ -175,14 +181,14 @@ function fixedRange({ method = QUANTIZE_DEFAULTS.method, percentile = QUANTIZE_D
   return method === 'percentile' ? { method, percentile } : { method };
 }
 
-function searchGoal(options: QuantizeOptions): SearchGoal {
-  const { target, weightType, reduceRange, minSqnr = QUANTIZE_DEFAULTS.minSqnr, prefer = QUANTIZE_DEFAULTS.prefer, threads = 1 } = options;
+function searchGoal(options: QuantizeOptions, effort: Exclude<Effort, 'none'>): SearchGoal {
+  const { maxDrop, target, weightType, reduceRange, minSqnr = QUANTIZE_DEFAULTS.minSqnr, prefer = QUANTIZE_DEFAULTS.prefer, threads = 1 } = options;
   // Who names the target means its weights, and machines that may not be this one.
   const isFree = target === undefined && weightType === undefined && reduceRange === undefined;
   const saturates = multipliesExactly() === false;
   const otherWeights: WeightForm[] = isFree && saturates ? [{ weightType: 'int8', reduceRange: true }, { weightType: 'uint8', reduceRange: false }] : [];
   const run = !isFree && saturates && !staticSettings(options).reduceRange ? 'simulated' : 'here';
-  return { minSqnrDb: minSqnr, marginDb: MARGIN_DB, threads, prefer, run, otherWeights };
+  return { minSqnrDb: minSqnr, marginDb: MARGIN_DB, maxDrop, threads, prefer, run, otherWeights, budget: SEARCH_BUDGETS[effort] };
 }
 
 /** Where nothing is to be measured, or this machine cannot show what the target runs, there is no search. */

@@ -90,7 +90,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       if (!quantized.foreignTarget) integer = await prove(host, { model: stagedFile(output.path), data, threads: options.threads ?? 0 });
       check = await checkQuantized(host, options, { baseline: options.model, candidate: output.path }, data, quantized.samples);
       if (check.speedup !== null && check.speedup < 1) slowNodes = (await quantized.findSlowNodes?.()) ?? [];
-      warnAboutCheck(options, warnings, check, quantized.samples, slowNodes);
+      warnAboutCheck(options, warnings, check, quantized.samples, slowNodes, quantized.search !== undefined);
     }
     if (quantized.foreignTarget) {
       const message = `the target is ${quantized.target} and this machine is not: what fuses there was looked up here, error and speed were measured on other kernels`;
@@ -183,7 +183,7 @@ function withPlanReasons(report: IntegerReport, planned: readonly QuantizedNode[
   return { ...report, nodes: report.nodes.map((node) => (node.reason ? { ...node, reason: reasons.get(node.name) ?? node.reason } : node)) };
 }
 
-function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: QuantizeCheck, samples: SamplePartition, slowNodes: readonly SlowNode[]): void {
+function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: QuantizeCheck, samples: SamplePartition, slowNodes: readonly SlowNode[], searched: boolean): void {
   if (!check.heldOut) {
     const message = `the ${check.samples} samples that the figures come from also gave the ranges or chose the method, which flatters them`;
     const advice = samples.all.length < 8 ? 'Give eight or more samples; every fourth is then held out.' : 'Judge it with `qdq compare` on samples that calibration has not seen.';
@@ -196,13 +196,22 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
       advice: 'Leave the nodes before it in float with --exclude, or try another --method.',
     });
   }
-  const { effort = QUANTIZE_DEFAULTS.effort, minSqnr = QUANTIZE_DEFAULTS.minSqnr } = options;
-  for (const [name, sqnrDb] of effort === 'none' ? [] : Object.entries(check.simulatedSqnrDb)) {
+  const { minSqnr = QUANTIZE_DEFAULTS.minSqnr, maxDrop } = options;
+  const budgeted = searched && maxDrop === undefined ? Object.entries(check.simulatedSqnrDb) : [];
+  for (const [name, sqnrDb] of budgeted) {
     if (sqnrDb === null || sqnrDb >= minSqnr) continue;
     warn(options, warnings, {
       code: 'error-budget',
       message: `output "${name}" has ${sqnrDb.toFixed(1)} dB, and ${minSqnr} dB were asked for: no mix of integer and float nodes that was tried keeps them`,
       advice: 'Ask for less with --min-sqnr, or leave the nodes before it in float with --exclude.',
+    });
+  }
+  const drop = check.task?.drop ?? null;
+  if (maxDrop !== undefined && !(drop !== null && drop <= maxDrop)) {
+    warn(options, warnings, {
+      code: 'error-budget',
+      message: drop === null ? 'a largest drop was given, and no sample that judges has a label' : `the task metric drops by ${drop.toPrecision(3)}, and at most ${maxDrop} was asked for`,
+      advice: drop === null ? 'Give --labels that name the samples of --data.' : 'Give more samples, or allow more with --max-drop.',
     });
   }
   if (check.speedup !== null && check.speedup < 1) {

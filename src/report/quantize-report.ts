@@ -50,8 +50,14 @@ function checkSection(check: QuantizeCheck): Block[] {
   const slow: Text = speedup ? span(`${speedupText(speedup)} ${how}`, speedup.median < 1 ? 'bad' : 'good') : NOT_AVAILABLE;
   return [
     heading('Measured against the float model'),
-    facts([['figures from', from], ['speed-up', slow], ...Object.keys(check.sqnrDb).map((name): Fact => [`output ${name}`, describeOutput(check, name)])]),
+    facts([['figures from', from], ['speed-up', slow], ...taskFact(check), ...Object.keys(check.sqnrDb).map((name): Fact => [`output ${name}`, describeOutput(check, name)])]),
   ];
+}
+
+function taskFact({ task }: QuantizeCheck): Fact[] {
+  if (!task) return [];
+  const figure = (value: number | null) => orNotAvailable(value, (known) => known.toPrecision(4));
+  return [[task.metric, `${figure(task.candidate)}, float model ${figure(task.baseline)}`]];
 }
 
 function describeOutput({ sqnrDb, simulatedSqnrDb, agreement, collapsed }: QuantizeCheck, name: string): Text {

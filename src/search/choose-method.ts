@@ -37,7 +37,8 @@ interface MethodPlan {
 /** Tries every plan and keeps the one with the least error at the model's worst output. Q/DQ run as float, so that the choice is the same on every machine. */
 export async function chooseMethod(job: TrialJob, planner: Planner, plans: readonly MethodPlan[]): Promise<MethodPlan & { sqnrDb: number; trials: MethodTrial[] }> {
   const different = plans.filter((plan, i) => plans.findIndex((other) => sameScales(plan, other)) === i);
-  const errors = await judgeModels(job, different.map(({ planned }) => planner.quantize(planned).model), 'simulated');
+  const judged = await judgeModels(job, different.map(({ planned }) => planner.quantize(planned).model), 'simulated');
+  const errors = judged.map(({ sqnrDb }) => sqnrDb);
   const best = errors.indexOf(Math.max(...errors));
   const trials = plans.map((plan) => {
     const sqnrDb = errors[different.findIndex((other) => sameScales(plan, other))]!;

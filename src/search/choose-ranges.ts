@@ -10,7 +10,6 @@ import type { TrialJob } from './trials.js';
 export const PERCENTILES = [99.9, 99.99, 99.999, 99.9999] as const;
 
 const MAX_SAMPLES = 2;
-const BUDGET_MS = 12_000;
 
 /** How much less noise a tensor must make with a range of its own. */
 const MIN_RATIO = 1.25;
@@ -24,7 +23,7 @@ export async function chooseRanges(
   planner: Planner,
   ranges: RangeSource,
   { choices, planned }: { readonly choices: Choices; readonly planned: PlannedModel },
-  threads: number,
+  { threads, budgetMs }: { readonly threads: number; readonly budgetMs: number },
 ): Promise<Map<string, RangeChoice>> {
   const selection = planner.select(leftOut(choices));
   const probe = rangeProbe(planner.float, planned.plan, selection);
@@ -46,7 +45,7 @@ export async function chooseRanges(
     data: job.data,
     only: job.samples.slice(0, MAX_SAMPLES),
     threads,
-    budgetMs: BUDGET_MS,
+    budgetMs,
   });
   const chosen = new Map<string, RangeChoice>();
   for (const [i, { group, tried }] of groups.entries()) {

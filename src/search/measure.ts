@@ -15,11 +15,6 @@ const PROFILE_WARMUP = 3;
 const PROFILE_BUDGET_MS = 2_000;
 const TIMED_RUNS = 60;
 const TIMED_WARMUP = 3;
-const TIME_BUDGET_MS = 6_000;
-
-/** Runs of the switchable model: beyond this many, nodes that follow each other are measured together. */
-const MAX_NOISE_RUNS = 200;
-const NOISE_BUDGET_MS = 20_000;
 
 /** A run of the switchable model takes so many times a run of the float one, roughly. */
 const SWITCHABLE_COST = 6;
@@ -39,19 +34,27 @@ export async function profileModel(job: TrialJob, model: Model, floatMs: number,
 }
 
 /** Times of models that take turns, run by run. */
-export async function timeModels(job: TrialJob, models: readonly StagedModel[], threads: number, budgetMs = TIME_BUDGET_MS): Promise<number[][]> {
+export async function timeModels(job: TrialJob, models: readonly StagedModel[], threads: number, budgetMs: number): Promise<number[][]> {
   const settings = { runs: TIMED_RUNS, warmup: TIMED_WARMUP, threads, budgetMs };
   return job.host.run(timeTask, { models, data: job.data, only: job.samples.slice(0, MAX_SAMPLES), ...settings });
 }
 
-/**
- * Noise power of each planned static node alone, relative to the signal at the worst output. Nodes measured together share theirs.
- * `floatMs` is the time of one run of the float model: it bounds how many are measured.
- */
-export async function measureNoise(job: TrialJob, planner: Planner, planned: PlannedModel, floatMs: number, threads: number): Promise<Map<string, number>> {
+/** What bounds the measuring of noise. */
+export interface NoiseLimits {
+  readonly threads: number;
+  /** Time of one run of the float model, of which that of other runs follows. */
+  readonly floatMs: number;
+  readonly budgetMs: number;
+  /** Runs at most: beyond this many, nodes that follow each other are measured together. */
+  readonly runs: number;
+}
+
+/** Noise power of each planned static node alone, relative to the signal at the worst output. Nodes measured together share theirs. */
+export async function measureNoise(job: TrialJob, planner: Planner, planned: PlannedModel, limits: NoiseLimits): Promise<Map<string, number>> {
+  const { threads, floatMs, budgetMs } = limits;
   const { model: switchable, switches } = switchableModel(planner.float, planned);
   const names = [...switches.keys()];
-  const runs = Math.max(8, Math.min(MAX_NOISE_RUNS, Math.floor(NOISE_BUDGET_MS / (SWITCHABLE_COST * floatMs))));
+  const runs = Math.max(8, Math.min(limits.runs, Math.floor(budgetMs / (SWITCHABLE_COST * floatMs))));
   const size = Math.ceil(names.length / runs);
   const groups = Array.from({ length: Math.ceil(names.length / size) }, (_, i) => names.slice(i * size, (i + 1) * size));
   const samples = Math.max(1, Math.min(MAX_SAMPLES, Math.floor(runs / groups.length)));

@@ -81,7 +81,7 @@ export async function readRecord(path: string, sha256: string): Promise<PlanReco
   }
   const record = parse(text);
   if (record?.schema !== RECORD_SCHEMA) {
-    throw new QdqError('plan-mismatch', `${path} is no plan: expected JSON with "schema": "${RECORD_SCHEMA}"${record?.schema ? `, received "${String(record.schema)}"` : ''}`, 'Name a file that qdq quantize --plan-out wrote.');
+    throw new QdqError('plan-mismatch', `${path} is no plan: expected JSON with "schema": "${RECORD_SCHEMA}"`, 'Name a file that qdq quantize --plan-out wrote.');
   }
   if (record.model?.sha256 !== sha256) {
     throw new QdqError('plan-mismatch', `${path} was made for another model: for SHA-256 ${record.model?.sha256 ?? '(none)'}, not ${sha256}`, 'Give the model that it was made for, or make a plan for this one with --plan-out.');
@@ -89,11 +89,11 @@ export async function readRecord(path: string, sha256: string): Promise<PlanReco
   return record as PlanRecord;
 }
 
-function parse(text: string): Partial<PlanRecord> | undefined {
+function parse(text: string): Partial<PlanRecord> | null {
   try {
     const content: unknown = JSON.parse(text);
-    return typeof content === 'object' ? (content as Partial<PlanRecord> | null) ?? undefined : undefined;
+    return typeof content === 'object' ? content : null;
   } catch {
-    return undefined;
+    return null;
   }
 }

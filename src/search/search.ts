@@ -12,7 +12,7 @@ import { measureNoise, profileModel, timeModels } from './measure.js';
 import { OTHER_FORMS, type Choices, type OtherForm, type PlannedModel, type Planner, type WeightForm } from './planner.js';
 import type { RangeSource } from './range-source.js';
 import { otherFormTime, timeTable } from './time-table.js';
-import { judgeModels, type TrialJob, type TrialRun } from './trials.js';
+import { judgeModels, type Trial, type TrialJob, type TrialRun } from './trials.js';
 
 /** What is asked of a plan. */
 export interface SearchGoal {
@@ -20,12 +20,30 @@ export interface SearchGoal {
   readonly minSqnrDb: number;
   /** What is asked on top on the samples that judge, which flatter. */
   readonly marginDb: number;
+  /** Largest drop of the task metric, in its unit, instead of the SQNR; needs labels. */
+  readonly maxDrop: number | undefined;
+  readonly budget: SearchBudget;
   readonly threads: number;
   readonly prefer: Preference;
   /** How errors are judged: as this machine's kernels compute, unless the model is for another machine. */
   readonly run: TrialRun;
   /** Other forms of weights that may be tried where this machine's sums of products saturate. */
   readonly otherWeights: readonly WeightForm[];
+}
+
+/** How much is measured. */
+export interface SearchBudget {
+  /** Time in which ranges are tried tensor by tensor. */
+  readonly rangesMs: number;
+  /** Whether they are tried although the error budget is kept without. */
+  readonly rangesAlways: boolean;
+  /** Time in which the noise of nodes is measured, and runs for it at most. */
+  readonly noiseMs: number;
+  readonly noiseRuns: number;
+  /** Time in which plans and the float model are timed in turn. */
+  readonly timingMs: number;
+  /** How many times float time counts in the assignments that are tried: measured parts do not add up to the whole exactly. */
+  readonly floatBiases: readonly number[];
 }
 
 /** What the best plan is, among those inside the error budget. */
@@ -38,6 +56,8 @@ export interface SearchCandidate {
   readonly integerNodes: number;
   /** SQNR of the worst output on the samples that judged; null where it could not be had. */
   readonly sqnrDb: number | null;
+  /** Drop of the task metric on them; null without labels. */
+  readonly drop: number | null;
   /** Time of the float model over its own; null where it was not timed. */
   readonly speedup: number | null;
   readonly speedupInterval: MedianInterval | null;
@@ -61,9 +81,6 @@ const ALL_STATIC = 'all static';
 /** Forms in words. */
 const NAMES: Readonly<Record<OtherForm, string>> = { dynamic: 'dynamic', blocks: 'in 8-bit blocks' };
 
-/** How many times float time counts in the assignments that are tried: measured parts do not add up to the whole exactly. */
-const FLOAT_BIASES = [0.85, 1, 1.2, 1.5, 2];
-
 /** Rounds in which the noise that is allowed shrinks because the nodes' noises together came to more than their sum. */
 const MAX_TIGHTENINGS = 3;
 
@@ -76,15 +93,18 @@ const FASTER = 1.05;
 /** Error that this machine's kernels may add to the rounding before other weights are tried. */
 const SATURATION_DB = 1;
 
+/** Where the budget is a drop of the task metric: noise that is allowed first, and by how much less in each round. */
+const FIRST_DROP_BUDGET_DB = 10;
+const DROP_STEP_DB = 6;
+
 /** Plans that are timed at most. */
 const MAX_TIMED = 10;
 const CLEAN_BUDGET_MS = 1_500;
 
-interface Contender {
+interface Contender extends Trial {
   readonly label: string;
   readonly choices: Choices;
   readonly planned: PlannedModel;
-  readonly sqnrDb: number;
   readonly weightBytes: number;
   /** All that can be are integers. */
   readonly whole: boolean;
@@ -145,6 +165,11 @@ export class Search {
     return this.#goal.minSqnrDb + this.#goal.marginDb;
   }
 
+  #keepsBudget({ sqnrDb, drop }: Trial): boolean {
+    const { maxDrop } = this.#goal;
+    return maxDrop === undefined ? sqnrDb >= this.#wanted : drop !== null && drop <= maxDrop;
+  }
+
   async #timeFloat(): Promise<MedianInterval | null> {
     const { host, baseline } = this.#job;
     const clean = await stageModel(host, this.#planner.float, 'clean-float.onnx', baseline.externalDataFolder);
@@ -162,7 +187,7 @@ export class Search {
     if (planned.length === 0) return [];
     const models = planned.map((one) => this.#planner.quantize(one.planned).model);
     const judged = await judgeModels(this.#job, models, this.#goal.run);
-    const contenders = planned.map((one, i): Contender => ({ ...one, sqnrDb: judged[i]!, weightBytes: initializerBytes(models[i]!) }));
+    const contenders = planned.map((one, i): Contender => ({ ...one, ...judged[i]!, weightBytes: initializerBytes(models[i]!) }));
     this.#contenders.push(...contenders);
     this.#tell();
     return contenders;
@@ -173,10 +198,11 @@ export class Search {
     const { otherWeights, run } = this.#goal;
     const [here] = this.#contenders;
     if (otherWeights.length === 0 || run !== 'here' || !here) return undefined;
-    const [exact = -Infinity] = await judgeModels(this.#job, [this.#planner.quantize(here.planned).model], 'simulated');
+    const [simulated] = await judgeModels(this.#job, [this.#planner.quantize(here.planned).model], 'simulated');
+    const exact = simulated!.sqnrDb;
     if (here.sqnrDb >= exact - SATURATION_DB) return undefined;
     const tried = await this.#try(otherWeights.map((weights) => ({ label: `${ALL_STATIC}, ${weightsLabel(weights)}`, choices: { ...choices, weights }, whole: true })));
-    const best = tried.filter(({ sqnrDb }) => sqnrDb >= this.#wanted)[0] ?? [...tried].sort((a, b) => b.sqnrDb - a.sqnrDb)[0];
+    const best = tried.find((one) => this.#keepsBudget(one)) ?? [...tried].sort((a, b) => b.sqnrDb - a.sqnrDb)[0];
     if (!best || best.sqnrDb <= here.sqnrDb + SATURATION_DB) return undefined;
     const message = `${weightsLabel(best.choices.weights)} instead of s8 in 8 bits: sums of u8 × s8 products saturate on this machine, ${here.sqnrDb.toFixed(1)} → ${best.sqnrDb.toFixed(1)} dB (${exact.toFixed(1)} dB where they are exact; name the --target to rule this out)`;
     this.#changes.push({ pass: 'weights', names: [], message });
@@ -186,8 +212,9 @@ export class Search {
   /** Ranges tensor by tensor, where the one method for all is too noisy. */
   async #tryRanges(choices: Choices): Promise<Choices | undefined> {
     const before = this.#contenders.find((one) => one.choices === choices)!;
-    if (before.sqnrDb >= this.#wanted) return undefined;
-    const ranges = await chooseRanges(this.#job, this.#planner, this.#ranges, before, this.#goal.threads);
+    const { rangesAlways, rangesMs } = this.#goal.budget;
+    if (this.#keepsBudget(before) && !rangesAlways) return undefined;
+    const ranges = await chooseRanges(this.#job, this.#planner, this.#ranges, before, { threads: this.#goal.threads, budgetMs: rangesMs });
     if (ranges.size === 0) return undefined;
     const [found] = await this.#try([{ label: `${ALL_STATIC}, ranges tensor by tensor`, choices: { ...choices, ranges }, whole: true }]);
     if (!found || found.sqnrDb <= before.sqnrDb) return undefined;
@@ -221,15 +248,17 @@ export class Search {
       const alone = variants.find((one) => one.choices.float === float) ?? variants.find((one) => [...one.choices.others.values()].some((other) => other.form === form));
       if (alone) for (const [name, cost] of await this.#costsOf(form, nodes, alone)) forms.set(name, [...(forms.get(name) ?? []), cost]);
     }
-    const noise = start.sqnrDb < this.#wanted ? await measureNoise(this.#job, this.#planner, start.planned, this.#floatMs, this.#goal.threads) : new Map<string, number>();
+    const { threads, budget } = this.#goal;
+    const limits = { threads, floatMs: this.#floatMs, budgetMs: budget.noiseMs, runs: budget.noiseRuns };
+    const noise = this.#keepsBudget(start) ? new Map<string, number>() : await measureNoise(this.#job, this.#planner, start.planned, limits);
     await this.#tryAssignments(choices, { times, noise, forms });
   }
 
   async #tryAssignments(choices: Choices, costs: AssignmentCosts): Promise<void> {
     const selection = this.#planner.select();
-    let budgetDb = this.#wanted;
+    let budgetDb = this.#goal.maxDrop === undefined ? this.#wanted : FIRST_DROP_BUDGET_DB;
     for (let round = 0; round <= MAX_TIGHTENINGS && !this.#isStopped(); round++) {
-      const those = FLOAT_BIASES.map((bias) => {
+      const those = this.#goal.budget.floatBiases.map((bias) => {
         const assigned = [...fastestForms(this.#planner.float.graph, selection, costs, 10 ** (-budgetDb / 10), bias)];
         const reasonOf = (node: Node) => measuredReason(node, selection.nodes.get(node), costs);
         const float = new Map(assigned.flatMap(([node, form]) => (form === 'float' ? [[node.name, reasonOf(node)] as const] : [])));
@@ -238,9 +267,8 @@ export class Search {
       });
       const tried = await this.#try(those);
       if (tried.length === 0) return;
-      const missing = this.#wanted - Math.max(...tried.map(({ sqnrDb }) => sqnrDb));
-      if (costs.noise.size === 0 || missing <= 0) return;
-      budgetDb += Math.max(missing, 1);
+      if (costs.noise.size === 0 || tried.some((one) => this.#keepsBudget(one))) return;
+      budgetDb += this.#goal.maxDrop === undefined ? Math.max(this.#wanted - Math.max(...tried.map(({ sqnrDb }) => sqnrDb)), 1) : DROP_STEP_DB;
     }
   }
 
@@ -259,19 +287,19 @@ export class Search {
   /** Times the plans that may win, in turn with the float model. */
   async #time(): Promise<Timed[]> {
     const { host, baseline } = this.#job;
-    const good = this.#contenders.filter(({ sqnrDb }) => sqnrDb >= this.#wanted);
+    const good = this.#contenders.filter((one) => this.#keepsBudget(one));
     const quietest = [...this.#contenders].sort((a, b) => b.sqnrDb - a.sqnrDb);
     const chosen = [...new Set([...good, ...(good.length > 0 ? [] : quietest), this.#contenders[0]!])].slice(0, MAX_TIMED);
     const staged = [];
     for (const [i, { planned }] of chosen.entries()) staged.push(await stageModel(host, this.#planner.quantize(planned).model, `search-${i}.onnx`, baseline.externalDataFolder));
-    const [floatMs, ...ownMs] = await timeModels(this.#job, [baseline, ...staged], this.#goal.threads);
+    const [floatMs, ...ownMs] = await timeModels(this.#job, [baseline, ...staged], this.#goal.threads, this.#goal.budget.timingMs);
     return chosen.map((one, i) => ({ ...one, speedup: medianRatioInterval(floatMs!, ownMs[i]!) }));
   }
 
   /** The best plan that keeps the budget; where none does, the quietest that is still faster than float, or the quietest of all. */
   #pick(timed: readonly Timed[]): Timed {
     const speedOf = ({ speedup }: Timed) => speedup?.median ?? 0;
-    const good = timed.filter(({ sqnrDb }) => sqnrDb >= this.#wanted);
+    const good = timed.filter((one) => this.#keepsBudget(one));
     if (good.length === 0) {
       const fast = timed.filter((one) => speedOf(one) >= FASTER);
       return (fast.length > 0 ? fast : timed).reduce((a, b) => (b.sqnrDb > a.sqnrDb ? b : a));
@@ -289,6 +317,7 @@ export class Search {
         label: one.label,
         integerNodes: integerNodes(one.planned),
         sqnrDb: Number.isFinite(one.sqnrDb) ? one.sqnrDb : null,
+        drop: one.drop,
         speedup: speedup?.median ?? null,
         speedupInterval: speedup,
         weightBytes: one.weightBytes,

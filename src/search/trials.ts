@@ -2,6 +2,7 @@ import type { DataSpec } from '../data/data-spec.js';
 import { judgeTask } from '../evaluation/judge.js';
 import type { Model } from '../graph/model.js';
 import { MAX_SQNR_DB, type OutputError } from '../metrics/output-error.js';
+import { metricDrop } from '../metrics/task-metrics.js';
 import type { RuntimeHost } from '../runtime/host.js';
 import { stageModel, type StagedModel } from '../runtime/staged-model.js';
 
@@ -12,20 +13,36 @@ export interface TrialJob {
   readonly data: DataSpec;
   /** Names of the samples that judge. */
   readonly samples: readonly string[];
+  /** Path of a labels file, and the task metric that is judged by it. */
+  readonly labels?: string | undefined;
+  readonly metric?: string | undefined;
+}
+
+/** What a model gave on the samples that judge. */
+export interface Trial {
+  /** Quality at the worst output in dB, −∞ where it could not be had. */
+  readonly sqnrDb: number;
+  /** By how much the task metric got worse; null without labels. */
+  readonly drop: number | null;
 }
 
 /** How Q/DQ run while a model is judged: `simulated` in float, the same on every machine; `here` as this machine's kernels compute them. */
 export type TrialRun = 'simulated' | 'here';
 
-/** Quality of each model at its worst output in dB, −∞ where it could not be had. */
-export async function judgeModels(job: TrialJob, models: readonly Model[], run: TrialRun): Promise<number[]> {
-  const { host, baseline, data, samples } = job;
+/** What each model gives. */
+export async function judgeModels(job: TrialJob, models: readonly Model[], run: TrialRun): Promise<Trial[]> {
+  const { host, baseline, data, samples, labels, metric } = job;
   const candidates = [];
   for (const [i, model] of models.entries()) {
     candidates.push({ model: await stageModel(host, model, `trial-${i}.onnx`, baseline.externalDataFolder), simulate: run === 'simulated' });
   }
-  const { candidates: judged } = await host.run(judgeTask, { baseline, candidates, data, only: samples });
-  return judged.map(({ outputs }) => worstQuality(outputs));
+  const task = { ...(labels === undefined ? {} : { labels }), ...(metric === undefined ? {} : { metric }) };
+  const judged = await host.run(judgeTask, { baseline, candidates, data, only: samples, ...task });
+  const before = judged.baselineMetric;
+  return judged.candidates.map(({ outputs, metric: after }) => ({
+    sqnrDb: worstQuality(outputs),
+    drop: before && after ? metricDrop({ higherIsBetter: judged.higherIsBetter }, before.value, after.value) : null,
+  }));
 }
 
 /**

@@ -38,6 +38,7 @@ const base: QuantizeResult = {
     heldOut: true,
     sqnrDb: { logits: 34.5, mask: null },
     simulatedSqnrDb: { logits: 34.6, mask: null },
+    task: null,
     agreement: { logits: 0.99, mask: null },
     collapsed: ['mask'],
     speedup: 2.5,
