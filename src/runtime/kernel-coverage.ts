@@ -5,6 +5,7 @@ import { allNodes } from '../graph/traversal.js';
 import { constantNodes } from '../passes/fold-constants.js';
 import { dtypeInfo, isFloat, isQuantizedType } from '../tensor/dtype.js';
 import { elementCount, type Tensor } from '../tensor/tensor.js';
+import { constantBehind } from './constant-behind.js';
 import { fusedGraph, markNodes, type FusedGraph } from './fused-graph.js';
 import { floatReason, isDequantized } from './float-reason.js';
 import type { RuntimeHost } from './host.js';
@@ -50,7 +51,7 @@ function nodesReadingDequantized(fused: FusedGraph): string[] {
 /** Joins a model with what the runtime made of it. */
 export function integerReport(model: Model, fused: FusedGraph): IntegerReport {
   const kernels = kernelsByNode(model.graph, fused);
-  const nodes = computeNodes(model.graph).map(({ node, graph }) => describeNode(node, graph, kernels.get(node)));
+  const nodes = computeNodes(model.graph).map((found) => describeNode(found, kernels.get(found.node)));
   return {
     runtime: runtimeVersion(),
     provider: 'cpu',
@@ -69,14 +70,16 @@ export function integerReport(model: Model, fused: FusedGraph): IntegerReport {
 export interface NodeInGraph {
   readonly node: Node;
   readonly graph: Graph;
+  /** Graphs around that body, the innermost first. */
+  readonly outer: readonly Graph[];
 }
 
 /** Compute nodes of a graph and its bodies, in the order of the report, that do not depend on constants only. */
-export function computeNodes(graph: Graph): NodeInGraph[] {
+export function computeNodes(graph: Graph, outer: readonly Graph[] = []): NodeInGraph[] {
   const constant = constantNodes(graph);
   return graph.nodes.flatMap((node) => [
-    ...(computeArithmetic(node) && !constant.has(node) ? [{ node, graph }] : []),
-    ...subgraphsOf(node).flatMap(computeNodes),
+    ...(computeArithmetic(node) && !constant.has(node) ? [{ node, graph, outer }] : []),
+    ...subgraphsOf(node).flatMap((body) => computeNodes(body, [graph, ...outer])),
   ]);
 }
 
@@ -110,7 +113,7 @@ function replacedBy(graph: Graph, kernel: Node): Node[] {
   return [...seen].filter((node) => computeArithmetic(node));
 }
 
-function describeNode(node: Node, graph: Graph, kernel: Node | undefined): IntegerNode {
+function describeNode({ node, graph, outer }: NodeInGraph, kernel: Node | undefined): IntegerNode {
   const runsAs = (kernel && computeArithmetic(kernel)) ?? 'float';
   return {
     name: node.name || node.outputs[0] || '',
@@ -120,25 +123,26 @@ function describeNode(node: Node, graph: Graph, kernel: Node | undefined): Integ
     weights: describeWeights(node, graph),
     macs: null,
     timeMs: null,
-    reason: runsAs === 'integer' ? null : floatReason(node, graph),
+    reason: runsAs === 'integer' ? null : floatReason(node, graph, outer),
   };
 }
 
-/** The stored type of the largest constant behind a compute node's inputs, looking through its DequantizeLinear. */
+/** The stored type of the largest constant behind a compute node's inputs, and the type that loading gives it where that is another. */
 function describeWeights(node: Node, graph: Graph): string | null {
   const index = indexOf(graph);
   let text: string | null = null;
   let largest = -1;
   node.inputs.forEach((input, i) => {
-    const producer = index.producer(input);
-    const through = producer && isDequantize(producer) ? producer : undefined;
-    const tensor = index.constant(through?.inputs[0] ?? input);
-    if (!tensor || tensor.dims.length < 2 || tensor.storage.byteLength <= largest) return;
+    const found = constantBehind(graph, input);
+    if (!found || found.tensor.dims.length < 2 || found.tensor.storage.byteLength <= largest) return;
+    const { tensor, dequantize, quantize } = found;
     largest = tensor.storage.byteLength;
-    const scale = through ? index.constant(through.inputs[1]!) : (dynamicScale(index, node, i) ?? quantizedOperatorScale(index.constant(node.inputs[i + 1] ?? ''), tensor));
+    const scale = dequantize ? index.constant(dequantize.inputs[1]!) : (dynamicScale(index, node, i) ?? quantizedOperatorScale(index.constant(node.inputs[i + 1] ?? ''), tensor));
     const isLstm = node.opType === 'DynamicQuantizeLSTM';
     const granularity = !scale ? '' : !isLstm && isBlocked(scale) ? ' in blocks' : elementCount(scale.dims) > (isLstm ? scale.dims[0]! : 1) ? ' per channel' : ' per tensor';
-    text = dtypeInfo(tensor.dtype).short + granularity;
+    const stored = dtypeInfo(tensor.dtype).short;
+    const loaded = quantize && (index.constant(quantize.inputs[2] ?? '')?.dtype ?? 'uint8');
+    text = loaded ? `${stored}, ${dtypeInfo(loaded).short}${granularity} when loaded` : stored + granularity;
   });
   return text;
 }
@@ -164,7 +168,8 @@ function quantizedOperatorScale(next: Tensor | undefined, weight: Tensor): Tenso
 }
 
 /**
- * Q and DQ nodes that convert for no integer kernel: a Q from which only DQ nodes are reached, a DQ that no integer kernel feeds.
+ * Q and DQ nodes that convert for no integer kernel: a Q from which only DQ nodes are reached, a DQ that no integer kernel feeds, and a DQ
+ * together with the Q that undo it.
  * Between a float operator and an integer kernel one of them is needed, and does not count; nor does the DQ after a lookup in a table of
  * integers, which is how such tables are stored.
  */
@@ -190,8 +195,26 @@ function danglingQdq(graph: Graph): number {
     if (isDequantize(node) && (reach(node, producers, isQuantize) || isLookup(index, node))) useful.add(node);
   }
   const all = graph.nodes.filter((node) => isQuantize(node) || isDequantize(node));
+  for (const node of all) {
+    if (!isDequantize(node) || !isUndone(index, node)) continue;
+    useful.delete(node);
+    readers(node).forEach((quantize) => useful.delete(quantize));
+  }
   const inBodies = graph.nodes.flatMap(subgraphsOf).reduce((sum, body) => sum + danglingQdq(body), 0);
   return all.length - useful.size + inBodies;
+}
+
+/** Whether all that reads a DequantizeLinear quantizes again with the same parameters. */
+function isUndone(index: GraphIndex, dequantize: Node): boolean {
+  const [output = ''] = dequantize.outputs;
+  const uses = index.uses(output);
+  return uses.length > 0 && !index.isOutput(output) && uses.every(({ node }) => isQuantize(node) && [1, 2].every((i) => isSameConstant(index, node.inputs[i], dequantize.inputs[i])));
+}
+
+function isSameConstant(index: GraphIndex, a: string | undefined, b: string | undefined): boolean {
+  if (a === b) return true;
+  const [first, second] = [a, b].map((name) => index.constant(name ?? ''));
+  return first?.dtype === second?.dtype && first !== undefined && second !== undefined && Buffer.from(first.storage.read()).equals(second.storage.read());
 }
 
 function isLookup(index: GraphIndex, dequantize: Node): boolean {

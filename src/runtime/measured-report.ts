@@ -16,7 +16,7 @@ export function withProfile(report: IntegerReport, model: Model, marked: MarkedM
     const kernel = kernels.get(source);
     if (!kernel) return node;
     const runsAs = ranOnIntegers(kernel) ? 'integer' : node.kernel === kernel.opType ? node.runsAs : 'float';
-    return { ...node, runsAs, macs: multiplyAccumulates(source, graph, kernel), timeMs: timeOfRun(kernel, runs), reason: runsAs === 'integer' ? null : node.reason };
+    return { ...node, runsAs, macs: multiplyAccumulates(source, graph, kernel), timeMs: timeOfRun(kernel, runs), reason: runsAs === 'integer' ? null : (node.reason ?? `it is an integer kernel in the fused graph, but ran as ${kernel.opType} on floats`) };
   });
   const total = profiled.reduce((sum, node) => sum + timeOfRun(node, runs), 0);
   const integer = profiled.filter(ranOnIntegers).reduce((sum, node) => sum + timeOfRun(node, runs), 0);

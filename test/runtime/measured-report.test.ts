@@ -98,7 +98,7 @@ describe('withProfile', () => {
       g.output(g.op('b', 'Conv', [first, g.weight('w', [16, 16, 3, 3])], { attributes: SAME_PADS }));
     });
     assert.equal(report.macsShare, 0.5);
-    assert.deepEqual(report.nodes.map(({ runsAs, reason }) => [runsAs, reason]), [['integer', null], ['float', 'its weight "w" is float32']]);
+    assert.deepEqual(report.nodes.map(({ runsAs, reason }) => [runsAs, reason]), [['integer', null], ['float', 'only its input is quantized: its weight "w" is float32']]);
   });
 
   test('none in integers', async () => {
