@@ -17,7 +17,7 @@ import { quantizeDynamic } from './quantize-dynamic.js';
 import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { quantizeStatic } from './quantize-static.js';
-import type { IntegerReport } from './runtime/integer-report.js';
+import type { IntegerNode, IntegerReport } from './runtime/integer-report.js';
 import type { SlowNode } from './search-plan.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { isDequantize } from './runtime/kernels.js';
@@ -52,6 +52,9 @@ export interface QuantizeResult {
   readonly warnings: readonly Warning[];
   readonly durationMs: PhaseTimes;
 }
+
+/** Why a node stays float that a static plan does not name. */
+const IN_BODY = 'it stands in the body of a control-flow node, which only dynamic quantization reaches';
 
 /**
  * Quantizes a float model: places Q/DQ where an integer kernel takes them, writes it, and shows what it then runs as.
@@ -97,7 +100,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       output,
       nodes,
       changes,
-      integer: integer && withPlanReasons(integer, nodes),
+      integer: integer && withPlanReasons(integer, nodes, mode),
       check,
       slowNodes,
       plan: options.dryRun ? plan : null,
@@ -146,10 +149,12 @@ function refuseQuantized(model: Model, path: string): void {
   throw new QdqError('usage', `${path} is quantized already: it has ${pair.opType} nodes`, 'See what it runs as with `qdq inspect`, or give the float model.');
 }
 
-/** The plan knows why a node was left in float; the fused graph only shows that it is. */
-function withPlanReasons(report: IntegerReport, planned: readonly QuantizedNode[]): IntegerReport {
+/** The plan knows why a node was left in float; the fused graph only shows that it is. A static plan does not look into bodies. */
+function withPlanReasons(report: IntegerReport, planned: readonly QuantizedNode[], mode: QuantizedModel['mode']): IntegerReport {
   const reasons = new Map(planned.flatMap(({ name, decision, reason }) => (decision === 'float' && reason ? [[name, reason] as const] : [])));
-  return { ...report, nodes: report.nodes.map((node) => (node.reason ? { ...node, reason: reasons.get(node.name) ?? node.reason } : node)) };
+  const known = new Set(planned.map(({ name }) => name));
+  const reasonOf = ({ name, reason }: IntegerNode) => reasons.get(name) ?? (mode === 'static' && !known.has(name) ? IN_BODY : reason);
+  return { ...report, nodes: report.nodes.map((node) => (node.reason ? { ...node, reason: reasonOf(node) } : node)) };
 }
 
 function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: QuantizeCheck, samples: SamplePartition, slowNodes: readonly SlowNode[]): void {

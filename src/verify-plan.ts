@@ -3,9 +3,10 @@ import type { Change } from './passes/pass.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { repairPlan } from './quantization/repair.js';
 import { applyStaticPlan } from './quantization/static-qdq.js';
+import { floatAlternatives, withFloatNodes } from './quantization/untangle.js';
 import type { RuntimeHost } from './runtime/host.js';
 import type { IntegerReport } from './runtime/integer-report.js';
-import { kernelCoverage, type CoverageOptions } from './runtime/kernel-coverage.js';
+import { kernelCoverage, type CoverageOptions, type KernelCoverage } from './runtime/kernel-coverage.js';
 import { stageModel } from './runtime/staged-model.js';
 
 /** Rounds of repair; each takes something out or changes it once, and real models need one or two. */
@@ -29,18 +30,49 @@ export async function verifyPlan(
 ): Promise<VerifiedPlan> {
   const changes: Change[] = [];
   const tried = new Set<string>();
-  let current = plan;
-  for (let round = 0; ; round++) {
-    const quantized = applyStaticPlan(model, current);
-    const { report, readDequantized } = await kernelCoverage(host, await stageModel(host, quantized, 'quantized.onnx', externalDataFolder), options);
+  const lookUp = async (candidate: QuantizationPlan): Promise<LookedUpPlan> => {
+    const quantized = applyStaticPlan(model, candidate);
+    return { plan: candidate, quantized, coverage: await kernelCoverage(host, await stageModel(host, quantized, 'quantized.onnx', externalDataFolder), options) };
+  };
+  let current = await lookUp(plan);
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const { report, readDequantized } = current.coverage;
     const evidence = {
       kernels: new Map(report.nodes.map(({ name, kernel }) => [name, kernel])),
-      float: new Set(report.nodes.flatMap(({ name, runsAs }) => (runsAs === 'float' ? [name] : []))),
+      float: new Map(report.nodes.flatMap(({ name, runsAs, reason }) => (runsAs === 'float' && reason ? [[name, reason] as const] : []))),
       readDequantized: new Set(readDequantized),
     };
-    const repair = round < MAX_ROUNDS ? repairPlan(current, evidence, tried) : undefined;
-    if (!repair) return { plan: current, quantized, integer: report, changes };
-    current = repair.plan;
-    changes.push(...repair.changes.map((change) => ({ pass: 'repair', ...change })));
+    const repair = repairPlan(current.plan, evidence, tried);
+    if (repair) {
+      current = await lookUp(repair.plan);
+      changes.push(...repair.changes.map((change) => ({ pass: 'repair', ...change })));
+      continue;
+    }
+    const untangled = report.danglingQdqNodes > 0 ? await untangle(model, current, lookUp) : undefined;
+    if (!untangled) break;
+    current = untangled.found;
+    changes.push({ pass: 'repair', names: [...untangled.names], message: `${untangled.names.size} nodes went back to float, where the runtime would leave Q/DQ that convert for nothing` });
   }
+  return { plan: current.plan, quantized: current.quantized, integer: current.coverage.report, changes };
+}
+
+interface LookedUpPlan {
+  readonly plan: QuantizationPlan;
+  readonly quantized: Model;
+  readonly coverage: KernelCoverage;
+}
+
+/** The first of the alternatives that leaves fewer Q/DQ dangling and as many nodes on integers; undefined where none does. */
+async function untangle(
+  model: Model,
+  current: LookedUpPlan,
+  lookUp: (plan: QuantizationPlan) => Promise<LookedUpPlan>,
+): Promise<{ readonly found: LookedUpPlan; readonly names: ReadonlySet<string> } | undefined> {
+  const { report, besideDangling } = current.coverage;
+  for (const names of floatAlternatives(model.graph, current.plan, new Set(besideDangling))) {
+    const found = await lookUp(withFloatNodes(current.plan, names));
+    const { danglingQdqNodes, integerNodes } = found.coverage.report;
+    if (danglingQdqNodes < report.danglingQdqNodes && integerNodes >= report.integerNodes) return { found, names };
+  }
+  return undefined;
 }

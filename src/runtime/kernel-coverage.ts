@@ -24,6 +24,8 @@ export interface KernelCoverage {
   readonly report: IntegerReport;
   /** Names of nodes that read from a DequantizeLinear in the fused graph, which integer kernels do not. */
   readonly readDequantized: readonly string[];
+  /** Names of nodes that stand beside Q and DQ nodes of the fused graph that convert for no integer kernel. */
+  readonly besideDangling: readonly string[];
 }
 
 /** Looks up what each compute node of a model runs as. */
@@ -33,7 +35,7 @@ export const coverageTask = defineTask(
   async (args: CoverageOptions & { model: StagedModel; scratchPath: string }): Promise<KernelCoverage> => {
     const model = await readStaged(args.model);
     const fused = await fusedGraph(markNodes(model), args.model.externalDataFolder, args.scratchPath, args);
-    return { report: integerReport(model, fused), readDequantized: nodesReadingDequantized(fused) };
+    return { report: integerReport(model, fused), readDequantized: nodesReadingDequantized(fused), besideDangling: nodesBesideDangling(model, fused) };
   },
 );
 
@@ -46,6 +48,27 @@ function nodesReadingDequantized(fused: FusedGraph): string[] {
   const index = indexOf(fused.graph);
   const reading = fused.graph.nodes.filter((node) => node.inputs.some((input) => isDequantized(index, input)));
   return reading.flatMap((node) => fused.marked(node).map(({ name }) => name));
+}
+
+/** Nodes before and after dangling Q/DQ, in the fused graph and in the model: nodes that the runtime moves lose their names. */
+function nodesBesideDangling({ graph }: Model, fused: FusedGraph): string[] {
+  const beside = pastPairs(fused.graph, danglingNodes(fused.graph)).flatMap((node) => fused.marked(node));
+  return [...new Set(pastPairs(graph, beside).map(({ name }) => name))];
+}
+
+/** The nodes themselves, and what stands before and after them where they are Q and DQ, further ones seen through. */
+function pastPairs(graph: Graph, nodes: readonly Node[]): Node[] {
+  const index = indexOf(graph);
+  const seen = new Set<Node>();
+  const pending = [...nodes];
+  while (pending.length > 0) {
+    const node = pending.pop()!;
+    if (seen.has(node)) continue;
+    seen.add(node);
+    if (!isQuantize(node) && !isDequantize(node)) continue;
+    pending.push(...node.outputs.flatMap((output) => index.uses(output).map((use) => use.node)), ...node.inputs.flatMap((input) => index.producer(input) ?? []));
+  }
+  return [...seen];
 }
 
 /** Joins a model with what the runtime made of it. */
@@ -173,7 +196,7 @@ function quantizedOperatorScale(next: Tensor | undefined, weight: Tensor): Tenso
  * Between a float operator and an integer kernel one of them is needed, and does not count; nor does the DQ after a lookup in a table of
  * integers, which is how such tables are stored.
  */
-function danglingQdq(graph: Graph): number {
+function danglingNodes(graph: Graph): Node[] {
   const index = indexOf(graph);
   const useful = new Set<Node>();
   const reach = (start: Node, next: (node: Node) => readonly Node[], stop: (node: Node) => boolean): boolean => {
@@ -200,8 +223,11 @@ function danglingQdq(graph: Graph): number {
     useful.delete(node);
     readers(node).forEach((quantize) => useful.delete(quantize));
   }
-  const inBodies = graph.nodes.flatMap(subgraphsOf).reduce((sum, body) => sum + danglingQdq(body), 0);
-  return all.length - useful.size + inBodies;
+  return all.filter((node) => !useful.has(node));
+}
+
+function danglingQdq(graph: Graph): number {
+  return danglingNodes(graph).length + graph.nodes.flatMap(subgraphsOf).reduce((sum, body) => sum + danglingQdq(body), 0);
 }
 
 /** Whether all that reads a DequantizeLinear quantizes again with the same parameters. */

@@ -5,6 +5,7 @@ import { repairPlan, type FusionEvidence } from '../../src/quantization/repair.j
 import { RuntimeHost } from '../../src/runtime/host.js';
 import { verifyPlan } from '../../src/verify-plan.js';
 import { GraphBuilder, SAME_PADS } from '../helpers/graph-builder.js';
+import { attention } from './random-carriers.js';
 import { planText, planWith, selectIn, type SelectedModel } from './quantize-graph.js';
 
 let host: RuntimeHost;
@@ -22,7 +23,7 @@ const convolutions = (g: GraphBuilder) => void g.output(conv(g, 'last', g.op('re
 const product = (g: GraphBuilder) => void g.output(g.op('y', 'Add', [g.op('m', 'MatMul', [g.input('x', [4, 32]), g.weight('w', [32, 16])]), g.weight('b', [16])]));
 
 function evidence({ kernels = {}, float = [], readDequantized = [] }: { kernels?: Record<string, string>; float?: string[]; readDequantized?: string[] }): FusionEvidence {
-  return { kernels: new Map(Object.entries(kernels)), float: new Set(float), readDequantized: new Set(readDequantized) };
+  return { kernels: new Map(Object.entries(kernels)), float: new Map(float.map((name) => [name, 'onnxruntime did not fuse it with its Q/DQ nodes'])), readDequantized: new Set(readDequantized) };
 }
 
 const nodeOf = (plan: QuantizationPlan, name: string) => plan.nodes.find((node) => node.name === name)!;
@@ -99,6 +100,20 @@ describe('verifyPlan', () => {
     assert.deepEqual(verified.quantized.graph.nodes.map(({ opType }) => opType), ['Conv', 'Relu', 'Conv']);
     assert.ok(verified.changes.length > 0);
   });
+
+  for (const by of ['slices', 'gathers'] as const) {
+    test(`leaves no Q/DQ where query, key and value are cut from one product by ${by}`, async () => {
+      const model = await selected((g) => void g.output(attention(g, 'y', g.input('x', ['n', 'm', 32]), by)));
+      const plan = planWith(model);
+      const verified = await verifyPlan(host, model.prepared.model, plan, '/nowhere');
+      assert.deepEqual([verified.integer.integerNodes, verified.integer.computeNodes, verified.integer.danglingQdqNodes], [4, 4, 0]);
+      // The keys are turned twice, which the runtime makes one turn of, past the other readers' Q/DQ.
+      const keys = by === 'slices' ? ['y_all', 'y_s1', 'y_part1', 'y_kt'] : ['y_all', 'y_part1', 'y_kt'];
+      assert.deepEqual(verified.changes.map(({ pass, names }) => [pass, ...names]), [['repair', ...keys]]);
+      assert.deepEqual(keys.map((name) => nodeOf(verified.plan, name).decision), keys.map(() => 'float'));
+      assert.ok(nodeOf(plan, 'y_all').kernel !== undefined, 'the plan given is as it was');
+    });
+  }
 
   test('finds the form of a bias that was planned wrong', async () => {
     const build = (g: GraphBuilder) => void g.output(g.op('y', 'Add', [g.op('m', 'MatMul', [g.input('x', ['n', 4, 32]), g.weight('w', [32, 16])]), g.weight('b', [16])]));

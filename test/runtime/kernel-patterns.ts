@@ -411,6 +411,26 @@ export const KERNEL_PATTERNS: readonly KernelPattern[] = [
     expect: 'DQ(Q(Split(DQ(Q(x))))); DQ(Q(Split…))',
   },
 
+  // Q moves before what only carries elements, and takes a graph output with it.
+  {
+    name: 'Q behind a Transpose of a graph output',
+    build: (g) => {
+      const y = g.op('tanh', 'Tanh', [g.input('x', [32, 4])]);
+      const turned = g.op('turned', 'Transpose', [y], { attributes: { perm: [1, 0] } });
+      g.output(g.op('product', 'MatMul', [g.pair(turned), matmulWeight(g, 1)]), y);
+    },
+    expect: 'MatMulIntegerToFloat(Transpose(Q(Tanh(x)))); DQ(Q…)',
+  },
+  {
+    name: 'Q before and behind a Transpose of a graph output',
+    build: (g) => {
+      const y = g.op('tanh', 'Tanh', [g.input('x', [32, 4])]);
+      const turned = g.op('turned', 'Transpose', [g.pair(y)], { attributes: { perm: [1, 0] } });
+      g.output(g.op('product', 'MatMul', [g.pair(turned), matmulWeight(g, 1)]), y);
+    },
+    expect: 'MatMulIntegerToFloat(Transpose(Q(Tanh(x)))); Tanh(x)',
+  },
+
   // s8 activations with two readers.
   {
     name: 'residual block in u8',
