@@ -80,11 +80,13 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     if (integer && data && quantized.samples && output) {
       if (!quantized.foreignTarget) integer = await prove(host, { model: stagedFile(output.path), data, threads: options.threads ?? 0 });
       check = await checkQuantized(host, options, { baseline: options.model, candidate: output.path }, data, quantized.samples);
+      // Kernels of another processor say nothing about the target's speed.
+      if (quantized.foreignTarget) check = { ...check, speedup: null, speedupInterval: null };
       if (check.speedup !== null && check.speedup < 1) slowNodes = (await quantized.findSlowNodes?.()) ?? [];
       warnAboutCheck(options, warnings, check, quantized.samples, slowNodes);
     }
     if (quantized.foreignTarget) {
-      const message = `the target is ${quantized.target} and this machine is not: what fuses there was looked up here, error and speed were measured on other kernels`;
+      const message = `the target is ${quantized.target} and this machine is not: what fuses there was looked up here, errors were measured on other kernels, and speed cannot be judged here`;
       warn(options, warnings, { code: 'target-machine', message, advice: 'Run `qdq compare` and `qdq run` on a machine of the target.' });
     }
     if (quantized.needsExactProducts) warnAboutMachine(options, warnings, quantized.target);

@@ -83,6 +83,7 @@ export function integerReport(model: Model, fused: FusedGraph): IntegerReport {
     integerNodes: nodes.filter((node) => node.runsAs === 'integer').length,
     macsShare: null,
     timeShare: null,
+    time: null,
     danglingQdqNodes: danglingQdq(fused.graph),
     weightBytes: weightBytes(model.graph, fused.graph),
     nodes,
