@@ -96,6 +96,8 @@ function candidateOf(index: GraphIndex, types: ValueTypes, options: SelectionOpt
   if (rule.since && options.opset < rule.since) return `${node.opType} has an integer kernel from operator set ${rule.since} on`;
   const obstacle = rule.obstacle?.(node);
   if (obstacle) return obstacle;
+  // Without Q on each output the runtime does not fuse a Split, and one whose unread output is left out it refuses.
+  if (node.opType === 'Split' && node.outputs.some((output) => !output || !index.isRead(output))) return 'not all of its outputs are read, and an integer Split needs QuantizeLinear on each';
   const inputs = activationInputs(rule, node);
   const isConstant = (i: number) => index.constant(node.inputs[i]!) !== undefined;
   const notFloat = [...inputs.map((i) => node.inputs[i]!), ...node.outputs].find((value) => isKnownNotFloat(index, types, value));

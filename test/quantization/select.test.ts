@@ -47,6 +47,14 @@ const REASONS: readonly ReasonRow[] = [
   { name: 'ReduceMax before operator set 12', opset: 11, build: between((g, x) => g.op('y', 'ReduceMax', [x])), reason: 'ReduceMax has an integer kernel from operator set 12 on' },
   { name: 'Resize that interpolates', build: between((g, x) => g.op('y', 'Resize', [x], { attributes: { mode: 'cubic' } })), reason: 'Resize interpolates in float' },
   { name: 'float16', build: (g) => void g.output(conv(g, 'y', image(g))), types: { x: type('float16') }, reason: '"x" is float16, not float32' },
+  ...([['', 'b'], ['a', 'b']] as const).map((outputs): ReasonRow => ({
+    name: `Split of which one output is ${outputs[0] === '' ? 'left out' : 'not read'}`,
+    build: between((g, x) => {
+      g.opWithInts('y', 'Split', x, 'split', [8, 8], { attributes: { axis: 1 }, outputs });
+      return g.op('joined', 'Concat', ['b', 'b'], { attributes: { axis: 1 } });
+    }),
+    reason: 'not all of its outputs are read, and an integer Split needs QuantizeLinear on each',
+  })),
   { name: 'integers', build: between((g, x) => g.op('y', 'Add', [x, g.ints('c', [1])])), reason: '"c" is int64, not float32' },
   { name: 'a value that is no tensor', build: (g) => void g.output(conv(g, 'y', image(g))), types: { x: { kind: 'sequence' } }, reason: '"x" is sequence, not float32' },
   { name: 'an output that is not float', build: between((g, x) => g.op('y', 'MaxPool', [x], { outputs: ['pooled', 'indices'] })), types: { indices: type('int64') }, reason: '"indices" is int64, not float32' },
