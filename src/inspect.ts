@@ -62,12 +62,14 @@ export async function inspect(options: InspectOptions): Promise<InspectResult> {
   return withHost(options, async (host) => {
     const model = await readModel(options.model);
     const { graph } = model;
+    // The digest is computed here while the child process looks at what the runtime makes of the file.
+    const [sha256, coverage] = await Promise.all([modelDigest(options.model, model), kernelCoverage(host, stagedFile(options.model))]);
     return {
       schema: 'qdq.inspect/1',
       model: {
         path: options.model,
         sizeBytes: modelSize(options.model, model),
-        sha256: await modelDigest(options.model, model),
+        sha256,
         irVersion: model.irVersion,
         opsets: Object.fromEntries([...model.opsets].map(([domain, version]) => [domain || 'ai.onnx', version])),
         producer: model.producer,
@@ -76,7 +78,7 @@ export async function inspect(options: InspectOptions): Promise<InspectResult> {
       outputs: graph.outputs.map(describeValue),
       operators: countOperators(graph),
       initializers: { byType: sumInitializers(graph) },
-      integer: (await kernelCoverage(host, stagedFile(options.model))).report,
+      integer: coverage.report,
       probe: options.probe ? await host.run(saturationProbeTask, undefined) : null,
     };
   });

@@ -18,7 +18,7 @@ import { quantizeByRecord } from './quantize-replay.js';
 import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { quantizeStatic } from './quantize-static.js';
-import type { IntegerReport } from './runtime/integer-report.js';
+import type { IntegerNode, IntegerReport } from './runtime/integer-report.js';
 import type { MethodTrial } from './search/choose-method.js';
 import { recordText } from './search/plan-record.js';
 import type { SlowNode } from './search/slow-nodes.js';
@@ -62,6 +62,9 @@ export interface QuantizeResult {
   readonly durationMs: PhaseTimes;
 }
 
+/** Why a node stays float that a static plan does not name. */
+const IN_BODY = 'it stands in the body of a control-flow node, which only dynamic quantization reaches';
+
 /**
  * Quantizes a float model: places Q/DQ where an integer kernel takes them, writes it, and shows what it then runs as.
  *
@@ -89,11 +92,13 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     if (integer && data && quantized.samples && output) {
       if (!quantized.foreignTarget) integer = await prove(host, { model: stagedFile(output.path), data, threads: options.threads ?? 0 });
       check = await checkQuantized(host, options, { baseline: options.model, candidate: output.path }, data, quantized.samples);
+      // Kernels of another processor say nothing about the target's speed.
+      if (quantized.foreignTarget) check = { ...check, speedup: null, speedupInterval: null };
       if (check.speedup !== null && check.speedup < 1) slowNodes = (await quantized.findSlowNodes?.()) ?? [];
       warnAboutCheck(options, warnings, check, quantized.samples, slowNodes, quantized.search !== undefined);
     }
     if (quantized.foreignTarget) {
-      const message = `the target is ${quantized.target} and this machine is not: what fuses there was looked up here, error and speed were measured on other kernels`;
+      const message = `the target is ${quantized.target} and this machine is not: what fuses there was looked up here, errors were measured on other kernels, and speed cannot be judged here`;
       warn(options, warnings, { code: 'target-machine', message, advice: 'Run `qdq compare` and `qdq run` on a machine of the target.' });
     }
     if (quantized.needsExactProducts) warnAboutMachine(options, warnings, quantized.target);
@@ -116,7 +121,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       output,
       nodes,
       changes,
-      integer: integer && withPlanReasons(integer, nodes),
+      integer: integer && withPlanReasons(integer, nodes, mode),
       check,
       slowNodes,
       plan: options.dryRun ? plan : null,
@@ -177,10 +182,12 @@ function refuseQuantized(model: Model, path: string): void {
   throw new QdqError('usage', `${path} is quantized already: it has ${pair.opType} nodes`, 'See what it runs as with `qdq inspect`, or give the float model.');
 }
 
-/** The plan knows why a node was left in float; the fused graph only shows that it is. */
-function withPlanReasons(report: IntegerReport, planned: readonly QuantizedNode[]): IntegerReport {
+/** The plan knows why a node was left in float; the fused graph only shows that it is. A static plan does not look into bodies. */
+function withPlanReasons(report: IntegerReport, planned: readonly QuantizedNode[], mode: QuantizedModel['mode']): IntegerReport {
   const reasons = new Map(planned.flatMap(({ name, decision, reason }) => (decision === 'float' && reason ? [[name, reason] as const] : [])));
-  return { ...report, nodes: report.nodes.map((node) => (node.reason ? { ...node, reason: reasons.get(node.name) ?? node.reason } : node)) };
+  const known = new Set(planned.map(({ name }) => name));
+  const reasonOf = ({ name, reason }: IntegerNode) => reasons.get(name) ?? (mode === 'static' && !known.has(name) ? IN_BODY : reason);
+  return { ...report, nodes: report.nodes.map((node) => (node.reason ? { ...node, reason: reasonOf(node) } : node)) };
 }
 
 function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: QuantizeCheck, samples: SamplePartition, slowNodes: readonly SlowNode[], searched: boolean): void {

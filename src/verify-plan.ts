@@ -1,8 +1,9 @@
 import type { Change } from './passes/pass.js';
 import { repairPlan } from './quantization/repair.js';
+import { floatAlternatives, withFloatNodes } from './quantization/untangle.js';
 import type { RuntimeHost } from './runtime/host.js';
 import type { IntegerReport } from './runtime/integer-report.js';
-import { kernelCoverage, type CoverageOptions } from './runtime/kernel-coverage.js';
+import { kernelCoverage, type CoverageOptions, type KernelCoverage } from './runtime/kernel-coverage.js';
 import { stageModel } from './runtime/staged-model.js';
 import type { PlannedModel, Planner } from './search/planner.js';
 
@@ -21,18 +22,48 @@ export interface VerifiedPlan {
 export async function verifyPlan(host: RuntimeHost, planner: Planner, planned: PlannedModel, externalDataFolder: string, options: CoverageOptions = {}): Promise<VerifiedPlan> {
   const changes: Change[] = [];
   const tried = new Set<string>();
-  let current = planned;
-  for (let round = 0; ; round++) {
-    const quantized = planner.quantize(current);
-    const { report, readDequantized } = await kernelCoverage(host, await stageModel(host, quantized.model, 'quantized.onnx', externalDataFolder), options);
+  const lookUp = async (candidate: PlannedModel): Promise<LookedUpPlan> => {
+    const quantized = planner.quantize(candidate);
+    return { planned: candidate, quantized, coverage: await kernelCoverage(host, await stageModel(host, quantized.model, 'quantized.onnx', externalDataFolder), options) };
+  };
+  let current = await lookUp(planned);
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const { report, readDequantized } = current.coverage;
     const evidence = {
       kernels: new Map(report.nodes.map(({ name, kernel }) => [name, kernel])),
-      float: new Set(report.nodes.flatMap(({ name, runsAs }) => (runsAs === 'float' ? [name] : []))),
+      float: new Map(report.nodes.flatMap(({ name, runsAs, reason }) => (runsAs === 'float' && reason ? [[name, reason] as const] : []))),
       readDequantized: new Set(readDequantized),
     };
-    const repair = round < MAX_ROUNDS ? repairPlan(current.plan, evidence, tried) : undefined;
-    if (!repair) return { planned: current, quantized, integer: report, changes };
-    current = planner.replace(current, repair.plan);
-    changes.push(...repair.changes.map((change) => ({ pass: 'repair', ...change })));
+    const repair = repairPlan(current.planned.plan, evidence, tried);
+    if (repair) {
+      current = await lookUp(planner.replace(current.planned, repair.plan));
+      changes.push(...repair.changes.map((change) => ({ pass: 'repair', ...change })));
+      continue;
+    }
+    const untangled = report.danglingQdqNodes > 0 ? await untangle(planner, current, lookUp) : undefined;
+    if (!untangled) break;
+    current = untangled.found;
+    changes.push({ pass: 'repair', names: [...untangled.names], message: `${untangled.names.size} nodes went back to float, where the runtime would leave Q/DQ that convert for nothing` });
   }
+  return { planned: current.planned, quantized: current.quantized, integer: current.coverage.report, changes };
+}
+
+interface LookedUpPlan {
+  readonly planned: PlannedModel;
+  readonly quantized: ReturnType<Planner['quantize']>;
+  readonly coverage: KernelCoverage;
+}
+
+/** The first of the alternatives that leaves fewer Q/DQ dangling and as many nodes on integers; undefined where none does. */
+async function untangle(
+  planner: Planner,
+  { planned, coverage: { report, besideDangling } }: LookedUpPlan,
+  lookUp: (planned: PlannedModel) => Promise<LookedUpPlan>,
+): Promise<{ readonly found: LookedUpPlan; readonly names: ReadonlySet<string> } | undefined> {
+  for (const names of floatAlternatives(planned.model.graph, planned.plan, new Set(besideDangling))) {
+    const found = await lookUp(planner.replace(planned, withFloatNodes(planned.plan, names)));
+    const { danglingQdqNodes, integerNodes } = found.coverage.report;
+    if (danglingQdqNodes < report.danglingQdqNodes && integerNodes >= report.integerNodes) return { found, names };
+  }
+  return undefined;
 }

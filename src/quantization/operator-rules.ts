@@ -68,11 +68,13 @@ export function activationInputs(rule: OperatorRule, node: Node): readonly numbe
   return rule.activations === 'all' ? node.inputs.map((_, i) => i) : rule.activations.filter((i) => node.inputs[i]);
 }
 
-/** Operators that multiply and accumulate, and are counted when a model is asked what it runs on. */
+/** Operators that multiply and accumulate without a row in the table: why they stay float, and what would change it. */
 export const COMPUTE_WITHOUT_KERNEL: Readonly<Record<string, string>> = {
   ConvTranspose: 'ConvTranspose has no integer kernel in onnxruntime',
-  LSTM: 'LSTM is quantized dynamically, not statically',
+  LSTM: 'LSTM runs on integers only as DynamicQuantizeLSTM: --mode auto and --mode dynamic make that',
   GRU: 'GRU has no integer kernel in onnxruntime',
   RNN: 'RNN has no integer kernel in onnxruntime',
-  Attention: 'Attention is not quantized statically',
+  Attention: 'Attention is not quantized as one node: its products are, where the model spells it out as MatMul and Softmax',
+  MultiHeadAttention: 'MultiHeadAttention has no integer kernel in onnxruntime: its products have, where the model spells it out as MatMul and Softmax',
+  Einsum: 'Einsum has no integer kernel in onnxruntime: MatMul in its place has',
 };

@@ -4,8 +4,8 @@ import type { PlannedNode, PlannedTensor, QuantizationPlan } from './plan.js';
 export interface FusionEvidence {
   /** Kernel of each compute node by name. */
   readonly kernels: ReadonlyMap<string, string>;
-  /** Names of compute nodes that run in float. */
-  readonly float: ReadonlySet<string>;
+  /** Why compute nodes run in float, by name. */
+  readonly float: ReadonlyMap<string, string>;
   /** Names of nodes that read from a DequantizeLinear in the fused graph. */
   readonly readDequantized: ReadonlySet<string>;
 }
@@ -36,7 +36,7 @@ export function repairPlan(plan: QuantizationPlan, evidence: FusionEvidence, tri
     }
     if (!unfused) return node;
     removed.add(node.name);
-    return { name: node.name, opType: node.opType, decision: 'float', reason: 'onnxruntime did not fuse it with its Q/DQ nodes' };
+    return { name: node.name, opType: node.opType, decision: 'float', reason: evidence.float.get(node.name) ?? 'onnxruntime did not fuse it with its Q/DQ nodes' };
   });
   if (rebiased.length === 0 && removed.size === 0) return undefined;
   const released = nodes.map((node): PlannedNode => {
@@ -53,7 +53,7 @@ export function repairPlan(plan: QuantizationPlan, evidence: FusionEvidence, tri
 }
 
 /** The tensors that some quantized node still reads or makes. */
-function usedTensors(nodes: readonly PlannedNode[], tensors: QuantizationPlan['tensors']): Record<string, PlannedTensor> {
+export function usedTensors(nodes: readonly PlannedNode[], tensors: QuantizationPlan['tensors']): Record<string, PlannedTensor> {
   const used = new Set(nodes.flatMap((node) => [...Object.values(node.activations ?? {}), ...(node.outputs ?? [])]));
   return Object.fromEntries(Object.entries(tensors).filter(([name]) => used.has(name)));
 }

@@ -15,6 +15,19 @@ export interface IntegerNode {
   readonly reason: string | null;
 }
 
+/** Where the time of one run went, in milliseconds: sums of the nodes' median times. */
+export interface TimeSplit {
+  readonly totalMs: number;
+  /** Compute nodes, by the arithmetic that they ran in. */
+  readonly computeMs: { readonly integer: number; readonly float: number };
+  /** Other nodes that worked on integers: QLinearAdd and its like, and what moves elements. */
+  readonly otherIntegerMs: number;
+  /** QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear. */
+  readonly conversionMs: number;
+  /** All that is left, by operator, the slowest first. */
+  readonly otherMs: Readonly<Record<string, number>>;
+}
+
 /** The answer to "does this model run on integers?". */
 export interface IntegerReport {
   /** For example "onnxruntime-node 1.30.0". */
@@ -29,6 +42,8 @@ export interface IntegerReport {
   readonly macsShare: number | null;
   /** Share of measured node time in integer kernels; null without a run. */
   readonly timeShare: number | null;
+  /** Where that time went; null without a run. */
+  readonly time: TimeSplit | null;
   /** Q and DQ nodes that survive fusion and convert for no integer kernel. */
   readonly danglingQdqNodes: number;
   readonly weightBytes: {

@@ -5,6 +5,7 @@ import { allNodes } from '../graph/traversal.js';
 import { constantNodes } from '../passes/fold-constants.js';
 import { dtypeInfo, isFloat, isQuantizedType } from '../tensor/dtype.js';
 import { elementCount, type Tensor } from '../tensor/tensor.js';
+import { constantBehind } from './constant-behind.js';
 import { fusedGraph, markNodes, type FusedGraph } from './fused-graph.js';
 import { floatReason, isDequantized } from './float-reason.js';
 import type { RuntimeHost } from './host.js';
@@ -23,6 +24,8 @@ export interface KernelCoverage {
   readonly report: IntegerReport;
   /** Names of nodes that read from a DequantizeLinear in the fused graph, which integer kernels do not. */
   readonly readDequantized: readonly string[];
+  /** Names of nodes that stand beside Q and DQ nodes of the fused graph that convert for no integer kernel. */
+  readonly besideDangling: readonly string[];
 }
 
 /** Looks up what each compute node of a model runs as. */
@@ -32,7 +35,7 @@ export const coverageTask = defineTask(
   async (args: CoverageOptions & { model: StagedModel; scratchPath: string }): Promise<KernelCoverage> => {
     const model = await readStaged(args.model);
     const fused = await fusedGraph(markNodes(model), args.model.externalDataFolder, args.scratchPath, args);
-    return { report: integerReport(model, fused), readDequantized: nodesReadingDequantized(fused) };
+    return { report: integerReport(model, fused), readDequantized: nodesReadingDequantized(fused), besideDangling: nodesBesideDangling(model, fused) };
   },
 );
 
@@ -47,10 +50,31 @@ function nodesReadingDequantized(fused: FusedGraph): string[] {
   return reading.flatMap((node) => fused.marked(node).map(({ name }) => name));
 }
 
+/** Nodes before and after dangling Q/DQ, in the fused graph and in the model: nodes that the runtime moves lose their names. */
+function nodesBesideDangling({ graph }: Model, fused: FusedGraph): string[] {
+  const beside = pastPairs(fused.graph, danglingNodes(fused.graph)).flatMap((node) => fused.marked(node));
+  return [...new Set(pastPairs(graph, beside).map(({ name }) => name))];
+}
+
+/** The nodes themselves, and what stands before and after them where they are Q and DQ, further ones seen through. */
+function pastPairs(graph: Graph, nodes: readonly Node[]): Node[] {
+  const index = indexOf(graph);
+  const seen = new Set<Node>();
+  const pending = [...nodes];
+  while (pending.length > 0) {
+    const node = pending.pop()!;
+    if (seen.has(node)) continue;
+    seen.add(node);
+    if (!isQuantize(node) && !isDequantize(node)) continue;
+    pending.push(...node.outputs.flatMap((output) => index.uses(output).map((use) => use.node)), ...node.inputs.flatMap((input) => index.producer(input) ?? []));
+  }
+  return [...seen];
+}
+
 /** Joins a model with what the runtime made of it. */
 export function integerReport(model: Model, fused: FusedGraph): IntegerReport {
   const kernels = kernelsByNode(model.graph, fused);
-  const nodes = computeNodes(model.graph).map(({ node, graph }) => describeNode(node, graph, kernels.get(node)));
+  const nodes = computeNodes(model.graph).map((found) => describeNode(found, kernels.get(found.node)));
   return {
     runtime: runtimeVersion(),
     provider: 'cpu',
@@ -59,6 +83,7 @@ export function integerReport(model: Model, fused: FusedGraph): IntegerReport {
     integerNodes: nodes.filter((node) => node.runsAs === 'integer').length,
     macsShare: null,
     timeShare: null,
+    time: null,
     danglingQdqNodes: danglingQdq(fused.graph),
     weightBytes: weightBytes(model.graph, fused.graph),
     nodes,
@@ -69,14 +94,16 @@ export function integerReport(model: Model, fused: FusedGraph): IntegerReport {
 export interface NodeInGraph {
   readonly node: Node;
   readonly graph: Graph;
+  /** Graphs around that body, the innermost first. */
+  readonly outer: readonly Graph[];
 }
 
 /** Compute nodes of a graph and its bodies, in the order of the report, that do not depend on constants only. */
-export function computeNodes(graph: Graph): NodeInGraph[] {
+export function computeNodes(graph: Graph, outer: readonly Graph[] = []): NodeInGraph[] {
   const constant = constantNodes(graph);
   return graph.nodes.flatMap((node) => [
-    ...(computeArithmetic(node) && !constant.has(node) ? [{ node, graph }] : []),
-    ...subgraphsOf(node).flatMap(computeNodes),
+    ...(computeArithmetic(node) && !constant.has(node) ? [{ node, graph, outer }] : []),
+    ...subgraphsOf(node).flatMap((body) => computeNodes(body, [graph, ...outer])),
   ]);
 }
 
@@ -110,7 +137,7 @@ function replacedBy(graph: Graph, kernel: Node): Node[] {
   return [...seen].filter((node) => computeArithmetic(node));
 }
 
-function describeNode(node: Node, graph: Graph, kernel: Node | undefined): IntegerNode {
+function describeNode({ node, graph, outer }: NodeInGraph, kernel: Node | undefined): IntegerNode {
   const runsAs = (kernel && computeArithmetic(kernel)) ?? 'float';
   return {
     name: node.name || node.outputs[0] || '',
@@ -120,25 +147,26 @@ function describeNode(node: Node, graph: Graph, kernel: Node | undefined): Integ
     weights: describeWeights(node, graph),
     macs: null,
     timeMs: null,
-    reason: runsAs === 'integer' ? null : floatReason(node, graph),
+    reason: runsAs === 'integer' ? null : floatReason(node, graph, outer),
   };
 }
 
-/** The stored type of the largest constant behind a compute node's inputs, looking through its DequantizeLinear. */
+/** The stored type of the largest constant behind a compute node's inputs, and the type that loading gives it where that is another. */
 function describeWeights(node: Node, graph: Graph): string | null {
   const index = indexOf(graph);
   let text: string | null = null;
   let largest = -1;
   node.inputs.forEach((input, i) => {
-    const producer = index.producer(input);
-    const through = producer && isDequantize(producer) ? producer : undefined;
-    const tensor = index.constant(through?.inputs[0] ?? input);
-    if (!tensor || tensor.dims.length < 2 || tensor.storage.byteLength <= largest) return;
+    const found = constantBehind(graph, input);
+    if (!found || found.tensor.dims.length < 2 || found.tensor.storage.byteLength <= largest) return;
+    const { tensor, dequantize, quantize } = found;
     largest = tensor.storage.byteLength;
-    const scale = through ? index.constant(through.inputs[1]!) : (dynamicScale(index, node, i) ?? quantizedOperatorScale(index.constant(node.inputs[i + 1] ?? ''), tensor));
+    const scale = dequantize ? index.constant(dequantize.inputs[1]!) : (dynamicScale(index, node, i) ?? quantizedOperatorScale(index.constant(node.inputs[i + 1] ?? ''), tensor));
     const isLstm = node.opType === 'DynamicQuantizeLSTM';
     const granularity = !scale ? '' : !isLstm && isBlocked(scale) ? ' in blocks' : elementCount(scale.dims) > (isLstm ? scale.dims[0]! : 1) ? ' per channel' : ' per tensor';
-    text = dtypeInfo(tensor.dtype).short + granularity;
+    const stored = dtypeInfo(tensor.dtype).short;
+    const loaded = quantize && (index.constant(quantize.inputs[2] ?? '')?.dtype ?? 'uint8');
+    text = loaded ? `${stored}, ${dtypeInfo(loaded).short}${granularity} when loaded` : stored + granularity;
   });
   return text;
 }
@@ -164,11 +192,12 @@ function quantizedOperatorScale(next: Tensor | undefined, weight: Tensor): Tenso
 }
 
 /**
- * Q and DQ nodes that convert for no integer kernel: a Q from which only DQ nodes are reached, a DQ that no integer kernel feeds.
+ * Q and DQ nodes that convert for no integer kernel: a Q from which only DQ nodes are reached, a DQ that no integer kernel feeds, and a DQ
+ * together with the Q that undo it.
  * Between a float operator and an integer kernel one of them is needed, and does not count; nor does the DQ after a lookup in a table of
  * integers, which is how such tables are stored.
  */
-function danglingQdq(graph: Graph): number {
+function danglingNodes(graph: Graph): Node[] {
   const index = indexOf(graph);
   const useful = new Set<Node>();
   const reach = (start: Node, next: (node: Node) => readonly Node[], stop: (node: Node) => boolean): boolean => {
@@ -190,8 +219,29 @@ function danglingQdq(graph: Graph): number {
     if (isDequantize(node) && (reach(node, producers, isQuantize) || isLookup(index, node))) useful.add(node);
   }
   const all = graph.nodes.filter((node) => isQuantize(node) || isDequantize(node));
-  const inBodies = graph.nodes.flatMap(subgraphsOf).reduce((sum, body) => sum + danglingQdq(body), 0);
-  return all.length - useful.size + inBodies;
+  for (const node of all) {
+    if (!isDequantize(node) || !isUndone(index, node)) continue;
+    useful.delete(node);
+    readers(node).forEach((quantize) => useful.delete(quantize));
+  }
+  return all.filter((node) => !useful.has(node));
+}
+
+function danglingQdq(graph: Graph): number {
+  return danglingNodes(graph).length + graph.nodes.flatMap(subgraphsOf).reduce((sum, body) => sum + danglingQdq(body), 0);
+}
+
+/** Whether all that reads a DequantizeLinear quantizes again with the same parameters. */
+function isUndone(index: GraphIndex, dequantize: Node): boolean {
+  const [output = ''] = dequantize.outputs;
+  const uses = index.uses(output);
+  return uses.length > 0 && !index.isOutput(output) && uses.every(({ node }) => isQuantize(node) && [1, 2].every((i) => isSameConstant(index, node.inputs[i], dequantize.inputs[i])));
+}
+
+function isSameConstant(index: GraphIndex, a: string | undefined, b: string | undefined): boolean {
+  if (a === b) return true;
+  const [first, second] = [a, b].map((name) => index.constant(name ?? ''));
+  return first?.dtype === second?.dtype && first !== undefined && second !== undefined && Buffer.from(first.storage.read()).equals(second.storage.read());
 }
 
 function isLookup(index: GraphIndex, dequantize: Node): boolean {

@@ -1,7 +1,7 @@
 import { indexOf } from '../graph/graph-index.js';
 import type { Graph, Model, Node } from '../graph/model.js';
 import type { MarkedModel } from './fused-graph.js';
-import type { IntegerNode, IntegerReport } from './integer-report.js';
+import type { IntegerNode, IntegerReport, TimeSplit } from './integer-report.js';
 import { computeNodes, type NodeInGraph } from './kernel-coverage.js';
 import { computeArithmetic, isComputeOperator, isDequantize } from './kernels.js';
 import { multiplyAccumulates } from './multiply-accumulates.js';
@@ -16,20 +16,38 @@ export function withProfile(report: IntegerReport, model: Model, marked: MarkedM
     const kernel = kernels.get(source);
     if (!kernel) return node;
     const runsAs = ranOnIntegers(kernel) ? 'integer' : node.kernel === kernel.opType ? node.runsAs : 'float';
-    return { ...node, runsAs, macs: multiplyAccumulates(source, graph, kernel), timeMs: timeOfRun(kernel, runs), reason: runsAs === 'integer' ? null : node.reason };
+    return { ...node, runsAs, macs: multiplyAccumulates(source, graph, kernel), timeMs: timeOfRun(kernel, runs), reason: runsAs === 'integer' ? null : (node.reason ?? `it is an integer kernel in the fused graph, but ran as ${kernel.opType} on floats`) };
   });
-  const total = profiled.reduce((sum, node) => sum + timeOfRun(node, runs), 0);
-  const integer = profiled.filter(ranOnIntegers).reduce((sum, node) => sum + timeOfRun(node, runs), 0);
+  const time = splitTime(profiled, runs);
   const macs = (of: readonly IntegerNode[]) => of.reduce((sum, node) => sum + (node.macs ?? 0), 0);
   const integerNodes = nodes.filter((node) => node.runsAs === 'integer');
   return {
     ...report,
     integerNodes: integerNodes.length,
     macsShare: nodes.length > 0 && nodes.every((node) => node.macs !== null) ? macs(integerNodes) / macs(nodes) : null,
-    timeShare: total > 0 ? integer / total : null,
+    timeShare: time && (time.computeMs.integer + time.otherIntegerMs) / time.totalMs,
+    time,
     nodes,
   };
 }
+
+/** Where the time of one run went; null where no time was measured. */
+function splitTime(profiled: readonly ProfiledNode[], runs: number): TimeSplit | null {
+  const computeMs = { integer: 0, float: 0 };
+  let [totalMs, otherIntegerMs, conversionMs] = [0, 0, 0];
+  const others = new Map<string, number>();
+  for (const node of profiled) {
+    const ms = timeOfRun(node, runs);
+    totalMs += ms;
+    if (CONVERSIONS.has(node.opType)) conversionMs += ms;
+    else if (isComputeOperator(node.opType)) computeMs[ranOnIntegers(node) ? 'integer' : 'float'] += ms;
+    else if (ranOnIntegers(node)) otherIntegerMs += ms;
+    else others.set(node.opType, (others.get(node.opType) ?? 0) + ms);
+  }
+  return totalMs > 0 ? { totalMs, computeMs, otherIntegerMs, conversionMs, otherMs: Object.fromEntries([...others].sort(([, a], [, b]) => b - a)) } : null;
+}
+
+const CONVERSIONS: ReadonlySet<string> = new Set(['QuantizeLinear', 'DequantizeLinear', 'DynamicQuantizeLinear']);
 
 /** Median time that a node took in one run of the model, in milliseconds. */
 function timeOfRun({ timesMs }: ProfiledNode, runs: number): number {

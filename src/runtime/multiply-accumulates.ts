@@ -1,8 +1,7 @@
-import { indexOf } from '../graph/graph-index.js';
 import type { Graph, Node } from '../graph/model.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { elementCount } from '../tensor/tensor.js';
-import { isDequantize } from './kernels.js';
+import { constantBehind } from './constant-behind.js';
 import type { ProfiledNode } from './profile.js';
 
 /**
@@ -14,11 +13,11 @@ export function multiplyAccumulates(node: Node, graph: Graph, kernel: ProfiledNo
   const input = kernel.inputs[0]?.dims;
   if (!output || !input) return null;
   if (/Conv/.test(node.opType)) {
-    const weight = weightOf(node, graph);
+    const weight = weightOf(node, graph)?.dims ?? computedWeight(kernel);
     if (!weight) return null;
     const transposed = /Transpose/.test(node.opType);
-    const positions = transposed ? positionsOf(input, weight.dims[0]!) : positionsOf(output, weight.dims[0]!);
-    return positions * elementCount(weight.dims);
+    const positions = transposed ? positionsOf(input, weight[0]!) : positionsOf(output, weight[0]!);
+    return positions * elementCount(weight);
   }
   if (/MatMul|Gemm/.test(node.opType)) return elementCount(output) * productDepth(input, output);
   if (/LSTM|GRU|RNN/.test(node.opType)) {
@@ -43,13 +42,13 @@ function positionsOf(dims: readonly number[], channels: number): number {
   return elementCount(dims.filter((_, i) => i !== axis));
 }
 
-/** The weight of a convolution: its largest constant, seen through DequantizeLinear. */
+/** The weight of a convolution: its largest constant, seen through what it passes on its way. */
 function weightOf(node: Node, graph: Graph): Tensor | undefined {
-  const index = indexOf(graph);
-  const constants = node.inputs.flatMap((input) => {
-    const producer = index.producer(input);
-    // Constants that callers may override count too: only their shape is of interest.
-    return graph.initializers.get(producer && isDequantize(producer) ? producer.inputs[0]! : input) ?? [];
-  });
+  const constants = node.inputs.flatMap((input) => constantBehind(graph, input)?.tensor ?? []);
   return constants.filter((tensor) => tensor.dims.length > 2).sort((a, b) => b.storage.byteLength - a.storage.byteLength)[0];
+}
+
+/** Shape of a weight that is computed, as the kernel received it. */
+function computedWeight({ opType, inputs }: ProfiledNode): readonly number[] | undefined {
+  return inputs[opType.includes('QLinear') ? 3 : 1]?.dims;
 }

@@ -604,7 +604,7 @@ export const CONVOLUTION_CASES: readonly PlanCase[] = [
     },
     plan: `
       first Conv: reads 0:x, 1:int8@0, 2:int32@0, makes first
-      pool MaxPool: float, "where" is not float32
+      pool MaxPool: float, "where" is int64, not float32
       second Conv: reads 0:pooled, 1:int8@0, 2:int32@0, makes second
       --
       x: uint8 scale 0.01569 zero 64

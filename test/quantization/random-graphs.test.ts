@@ -10,6 +10,7 @@ import { GraphBuilder } from '../helpers/graph-builder.js';
 import { runModel, sqnrDb } from '../helpers/run-model.js';
 import { observe, planWith, selectAgain, selectIn } from './quantize-graph.js';
 import { buildRandomGraph, Dice, RANDOM_SHAPES } from './random-graph.js';
+import { assertWeightAxes } from './weight-axes.js';
 
 const SEEDS = Array.from({ length: 24 }, (_, i) => i);
 
@@ -31,6 +32,7 @@ for (const shape of RANDOM_SHAPES) {
         const plan = planWith(selected, ranges, { symmetricActivations: seed % 5 === 0 }, 'refuse');
         const quantized = applyStaticPlan(selected.prepared.model, plan);
         assert.deepEqual(checkGraph(quantized.graph), []);
+        assertWeightAxes(quantized.graph);
         const fused = await fuse(quantized);
         const report = integerReport(quantized, fused);
         const planned = new Set(plan.nodes.filter((node) => node.kernel !== undefined).map(({ name }) => name));

@@ -3,10 +3,9 @@ import { after, before, describe, test } from 'node:test';
 import type { QuantizationPlan } from '../../src/quantization/plan.js';
 import { repairPlan, type FusionEvidence } from '../../src/quantization/repair.js';
 import { RuntimeHost } from '../../src/runtime/host.js';
-import { Planner } from '../../src/search/planner.js';
-import { verifyPlan, type VerifiedPlan } from '../../src/verify-plan.js';
 import { GraphBuilder, SAME_PADS } from '../helpers/graph-builder.js';
-import { planText, planWith, selectIn, type SelectedModel } from './quantize-graph.js';
+import { attention } from './random-carriers.js';
+import { planText, planWith, selectIn, verifyStatic, type SelectedModel } from './quantize-graph.js';
 
 let host: RuntimeHost;
 before(() => void (host = new RuntimeHost()));
@@ -23,7 +22,7 @@ const convolutions = (g: GraphBuilder) => void g.output(conv(g, 'last', g.op('re
 const product = (g: GraphBuilder) => void g.output(g.op('y', 'Add', [g.op('m', 'MatMul', [g.input('x', [4, 32]), g.weight('w', [32, 16])]), g.weight('b', [16])]));
 
 function evidence({ kernels = {}, float = [], readDequantized = [] }: { kernels?: Record<string, string>; float?: string[]; readDequantized?: string[] }): FusionEvidence {
-  return { kernels: new Map(Object.entries(kernels)), float: new Set(float), readDequantized: new Set(readDequantized) };
+  return { kernels: new Map(Object.entries(kernels)), float: new Map(float.map((name) => [name, 'onnxruntime did not fuse it with its Q/DQ nodes'])), readDequantized: new Set(readDequantized) };
 }
 
 const nodeOf = (plan: QuantizationPlan, name: string) => plan.nodes.find((node) => node.name === name)!;
@@ -83,19 +82,11 @@ describe('repairPlan', () => {
   });
 });
 
-/** Verifies a plan of which nothing is dynamic. */
-function verify({ prepared: { model, types } }: Awaited<ReturnType<typeof selected>>, plan: QuantizationPlan): Promise<VerifiedPlan> {
-  const settings = { target: plan.target, activationType: plan.activationType, perChannel: true, symmetricActivations: false };
-  const planner = new Planner({ float: model, types, settings, keptFloat: () => undefined, allowsOthers: false });
-  const dynamicOptions = { target: plan.target, weightType: plan.weightType, perChannel: true, reduceRange: false, opset: 13 };
-  return verifyPlan(host, planner, { model, biases: {}, plan, others: new Map(), dynamicOptions }, '/nowhere');
-}
-
 describe('verifyPlan', () => {
   test('leaves a plan alone that fuses', async () => {
     const model = await selected(convolutions);
     const plan = planWith(model);
-    const verified = await verify(model, plan);
+    const verified = await verifyStatic(host, model, plan);
     assert.equal(verified.planned.plan, plan);
     assert.deepEqual(verified.changes, []);
     assert.deepEqual([verified.integer.integerNodes, verified.integer.danglingQdqNodes], [2, 0]);
@@ -103,11 +94,25 @@ describe('verifyPlan', () => {
 
   test('takes everything back that no kernel takes, and leaves no Q/DQ', async () => {
     const model = await selected(convolutions, 21);
-    const verified = await verify(model, planWith(model, {}, { activationType: 'uint16' }));
+    const verified = await verifyStatic(host, model, planWith(model, {}, { activationType: 'uint16' }));
     assert.deepEqual([verified.integer.integerNodes, verified.integer.danglingQdqNodes], [0, 0]);
     assert.deepEqual(verified.quantized.model.graph.nodes.map(({ opType }) => opType), ['Conv', 'Relu', 'Conv']);
     assert.ok(verified.changes.length > 0);
   });
+
+  for (const by of ['slices', 'gathers'] as const) {
+    test(`leaves no Q/DQ where query, key and value are cut from one product by ${by}`, async () => {
+      const model = await selected((g) => void g.output(attention(g, 'y', g.input('x', ['n', 'm', 32]), by)));
+      const plan = planWith(model);
+      const verified = await verifyStatic(host, model, plan);
+      assert.deepEqual([verified.integer.integerNodes, verified.integer.computeNodes, verified.integer.danglingQdqNodes], [4, 4, 0]);
+      // The keys are turned twice, which the runtime makes one turn of, past the other readers' Q/DQ.
+      const keys = by === 'slices' ? ['y_all', 'y_s1', 'y_part1', 'y_kt'] : ['y_all', 'y_part1', 'y_kt'];
+      assert.deepEqual(verified.changes.map(({ pass, names }) => [pass, ...names]), [['repair', ...keys]]);
+      assert.deepEqual(keys.map((name) => nodeOf(verified.planned.plan, name).decision), keys.map(() => 'float'));
+      assert.ok(nodeOf(plan, 'y_all').kernel !== undefined, 'the plan given is as it was');
+    });
+  }
 
   test('finds the form of a bias that was planned wrong', async () => {
     const build = (g: GraphBuilder) => void g.output(g.op('y', 'Add', [g.op('m', 'MatMul', [g.input('x', ['n', 4, 32]), g.weight('w', [32, 16])]), g.weight('b', [16])]));
@@ -115,7 +120,7 @@ describe('verifyPlan', () => {
       const model = await selected(graph);
       const plan = planWith(model);
       const wrong = { ...plan, nodes: plan.nodes.map((node) => (node.biasAdd ? { ...node, biasAdd: { ...node.biasAdd, as } } : node)) };
-      const verified = await verify(model, wrong);
+      const verified = await verifyStatic(host, model, wrong);
       assert.deepEqual(verified.planned.plan, plan);
       assert.deepEqual(verified.integer.nodes.map((node) => node.kernel), [kernel]);
       assert.equal(verified.integer.danglingQdqNodes, 0);

@@ -40,16 +40,24 @@ const REASONS: readonly ReasonRow[] = [
     build: between((g, x) => g.op('y', opType, [x, g.weight('w', [16, 16, 2, 2])])),
     reason: `${opType} has no integer kernel in onnxruntime`,
   })),
-  { name: 'LSTM', build: between((g, x) => g.op('y', 'LSTM', [x, g.weight('w', [1, 64, 16])])), reason: 'LSTM is quantized dynamically, not statically' },
+  { name: 'LSTM', build: between((g, x) => g.op('y', 'LSTM', [x, g.weight('w', [1, 64, 16])])), reason: 'LSTM runs on integers only as DynamicQuantizeLSTM: --mode auto and --mode dynamic make that' },
   { name: 'an operator of another domain', build: between((g, x) => g.op('y', 'Add', [x, x], { domain: 'my.own' })), reason: 'Add has no integer kernel in onnxruntime' },
   { name: 'a node that the user keeps', build: between((g, x) => conv(g, 'y', x)), kept: ['y'], reason: 'excluded by --exclude' },
   { name: 'MaxPool before operator set 12', opset: 11, build: between((g, x) => g.op('y', 'MaxPool', [x])), reason: 'MaxPool has an integer kernel from operator set 12 on' },
   { name: 'ReduceMax before operator set 12', opset: 11, build: between((g, x) => g.op('y', 'ReduceMax', [x])), reason: 'ReduceMax has an integer kernel from operator set 12 on' },
   { name: 'Resize that interpolates', build: between((g, x) => g.op('y', 'Resize', [x], { attributes: { mode: 'cubic' } })), reason: 'Resize interpolates in float' },
-  { name: 'float16', build: (g) => void g.output(conv(g, 'y', image(g))), types: { x: type('float16') }, reason: '"x" is not float32' },
-  { name: 'integers', build: between((g, x) => g.op('y', 'Add', [x, g.ints('c', [1])])), reason: '"c" is not float32' },
-  { name: 'a value that is no tensor', build: (g) => void g.output(conv(g, 'y', image(g))), types: { x: { kind: 'sequence' } }, reason: '"x" is not float32' },
-  { name: 'an output that is not float', build: between((g, x) => g.op('y', 'MaxPool', [x], { outputs: ['pooled', 'indices'] })), types: { indices: type('int64') }, reason: '"indices" is not float32' },
+  { name: 'float16', build: (g) => void g.output(conv(g, 'y', image(g))), types: { x: type('float16') }, reason: '"x" is float16, not float32' },
+  ...([['', 'b'], ['a', 'b']] as const).map((outputs): ReasonRow => ({
+    name: `Split of which one output is ${outputs[0] === '' ? 'left out' : 'not read'}`,
+    build: between((g, x) => {
+      g.opWithInts('y', 'Split', x, 'split', [8, 8], { attributes: { axis: 1 }, outputs });
+      return g.op('joined', 'Concat', ['b', 'b'], { attributes: { axis: 1 } });
+    }),
+    reason: 'not all of its outputs are read, and an integer Split needs QuantizeLinear on each',
+  })),
+  { name: 'integers', build: between((g, x) => g.op('y', 'Add', [x, g.ints('c', [1])])), reason: '"c" is int64, not float32' },
+  { name: 'a value that is no tensor', build: (g) => void g.output(conv(g, 'y', image(g))), types: { x: { kind: 'sequence' } }, reason: '"x" is sequence, not float32' },
+  { name: 'an output that is not float', build: between((g, x) => g.op('y', 'MaxPool', [x], { outputs: ['pooled', 'indices'] })), types: { indices: type('int64') }, reason: '"indices" is int64, not float32' },
   { name: 'Gather from a table', build: (g) => void g.output(g.op('m', 'MatMul', [g.op('y', 'Gather', [g.weight('table', [9, 32]), g.input('i', [4], 'int64')]), g.weight('w', [32, 8])])), reason: 'what it would quantize is constant' },
   { name: 'Conv with a weight that is computed', build: (g) => void g.output(g.op('y', 'Conv', [image(g), g.input('w', [16, 16, 3, 3])])), reason: 'the weight "w" is not constant' },
   { name: 'Gemm with a weight that is computed', build: (g) => void g.output(g.op('y', 'Gemm', [g.input('x', [4, 32]), g.input('w', [32, 8])])), reason: 'the weight "w" is not constant' },
@@ -200,4 +208,18 @@ describe('selectNodes', () => {
     });
     assert.deepEqual(selectedNames(selection), ['first']);
   });
+});
+
+describe('what moves elements of a graph output', () => {
+  const build = (...extra: string[]) => (g: GraphBuilder) => {
+    const tanh = g.op('tanh', 'Tanh', [g.input('x', [32, 32])]);
+    const turned = g.op('turned', 'Transpose', [tanh], { attributes: { perm: [1, 0] } });
+    g.output(g.op('y', 'MatMul', [turned, g.weight('w', [32, 16])]), ...extra);
+  };
+  const rows: readonly [string, readonly string[], readonly string[]][] = [
+    ['stays float where nothing else is an output: the runtime moves Q before it', [], ['y']],
+    ['is quantized where Q before it would reach the output', ['tanh'], ['turned', 'y']],
+    ['stays float where its own result is an output', ['tanh', 'turned'], ['y']],
+  ];
+  for (const [name, outputs, expected] of rows) test(name, () => assert.deepEqual(selectedNames(select(build(...outputs))), expected));
 });

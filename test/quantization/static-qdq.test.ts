@@ -7,6 +7,7 @@ import { RuntimeHost } from '../../src/runtime/host.js';
 import { numbersOf } from '../../src/tensor/values.js';
 import { GraphBuilder, SAME_PADS } from '../helpers/graph-builder.js';
 import { planWith, selectIn } from './quantize-graph.js';
+import { assertWeightAxes } from './weight-axes.js';
 
 let host: RuntimeHost;
 before(() => void (host = new RuntimeHost()));
@@ -158,3 +159,12 @@ function storedPairScale(model: Model, node: string) {
   const index = indexOf(model.graph);
   return index.constant(index.producer(named(model, node).inputs[0]!)!.inputs[1]!)!;
 }
+
+test('scales of one a channel stand along the axis that each operator takes', async () => {
+  const { after: quantized } = await quantize((g) => {
+    const x = g.input('x', [4, 32]);
+    const gemm = (name: string, dims: readonly number[], transB: number) => g.op(name, 'Gemm', [x, g.weight(`${name}_w`, dims), g.weight(`${name}_b`, [16])], { attributes: { transB } });
+    g.output(conv(g, 'conv', g.input('picture', [1, 16, 8, 8])), g.op('matmul', 'MatMul', [x, g.weight('w', [32, 16])]), gemm('plain', [32, 16], 0), gemm('turned', [16, 32], 1));
+  });
+  assert.equal(assertWeightAxes(quantized.graph), 4);
+});

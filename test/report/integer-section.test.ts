@@ -58,19 +58,21 @@ Integers
 
 test('integerSection: figures of a run, dangling nodes, weights that are none', () => {
   const nodes = [integerNode('a', { macs: 1_048_576, timeMs: 0.0123, weights: null })];
-  const report = integerReport(nodes, { macsShare: 1, timeShare: 0.42, danglingQdqNodes: 2, weightBytes: { total: 0, integer: 0, residentInteger: 0 } });
+  const time = { totalMs: 0.0246, computeMs: { integer: 0.0123, float: 0 }, otherIntegerMs: 0.00123, conversionMs: 0.00492, otherMs: { Softmax: 0.00246, Add: 0.00123, Erf: 0.00123, Sqrt: 0.000615, Pow: 0.000369, Exp: 0.000246 } };
+  const report = integerReport(nodes, { macsShare: 1, timeShare: 0.55, time, danglingQdqNodes: 2, weightBytes: { total: 0, integer: 0, residentInteger: 0 } });
   assert.equal(
     renderTerminal({ title: 'T', blocks: integerSection(report, { title: 'Integers of b.onnx' }) }, { color: false }),
     `T
 
 Integers of b.onnx
-  1 of 1 compute node, 100 % of the multiply–accumulates and 42.0 % of the time run on integers (QLinearConv 1)
+  1 of 1 compute node, 100 % of the multiply–accumulates and 55.0 % of the time of all nodes run on integers (QLinearConv 1)
+  time     24.6 µs of all nodes in one run: compute nodes on integers 50.0 %, other nodes on integers 5.0 %, conversion (Q, DQ) 20.0 %, Softmax 10.0 %, Add 5.0 %, Erf 5.0 %, Sqrt 2.5 %, 2 other operators 2.5 %
   Q/DQ     2 dangling Q/DQ nodes: they convert for no integer kernel and cost time
   weights  0 B in the file, 0 B of them as integers; 0 B of integers in the runtime's memory
   runtime  onnxruntime-node 1.30.0, cpu (Test CPU, avx512_vnni)
 
   node  operator  runs as  kernel       weights       MACs  share of MACs        time  share of time
-  a     Conv      integer  QLinearConv  none     1,048,576  ██████████ 100 %  12.3 µs  ██████████ 100 %
+  a     Conv      integer  QLinearConv  none     1,048,576  ██████████ 100 %  12.3 µs  █████░░░░░ 50.0 %
 `,
   );
 });

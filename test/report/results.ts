@@ -22,6 +22,7 @@ export function integerReport(nodes: readonly IntegerNode[], fields: Partial<Int
     integerNodes: nodes.filter(({ runsAs }) => runsAs === 'integer').length,
     macsShare: null,
     timeShare: null,
+    time: null,
     danglingQdqNodes: 0,
     weightBytes: { total: 4000, integer: 3000, residentInteger: 2500 },
     nodes,

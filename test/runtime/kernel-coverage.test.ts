@@ -144,6 +144,29 @@ describe('integerReport of other quantized forms', () => {
     assert.equal(report.danglingQdqNodes, 0);
   });
 
+  test('trained for quantization: float weights behind Q and DQ become integers on loading', async () => {
+    const pairs = { dtype: 'int8', zeroPoint: 0 } as const;
+    const report = await reportOf((g) => {
+      const [v, w] = [g.pair(g.weight('v', [16, 16, 3, 3]), pairs), g.pair(g.weight('w', [8, 16]), pairs)];
+      const y = g.pair(g.op('conv', 'Conv', [g.pair(image(g)), v], { attributes: SAME_PADS }));
+      g.output(y, g.op('product', 'MatMul', [y, w]));
+    });
+    assert.deepEqual(short(report), ['conv: QLinearConv integer f32, s8 per tensor when loaded', 'product: MatMulIntegerToFloat integer f32, s8 per tensor when loaded']);
+    assert.equal(report.danglingQdqNodes, 0);
+    const [floats, integers] = [4 * (16 * 16 * 9 + 8 * 16), 16 * 16 * 9 + 8 * 16];
+    const { weightBytes } = report;
+    assert.ok(weightBytes.total >= floats && weightBytes.integer < 64, 'the file stores floats');
+    assert.ok(weightBytes.residentInteger >= integers && weightBytes.residentInteger < integers + 64);
+  });
+
+  test('a weight that is turned behind its DequantizeLinear', async () => {
+    const report = await reportOf((g) => {
+      const w = g.op('turned', 'Transpose', [g.quantizedWeight('w', [16, 32], { axis: 0 })], { attributes: { perm: [1, 0] } });
+      g.output(g.op('y', 'MatMul', [g.pair(g.input('x', [4, 32])), w]));
+    });
+    assert.deepEqual(short(report), ['y: MatMulIntegerToFloat integer s8 per channel']);
+  });
+
   test('weights only: DequantizeLinear before Conv stays, and counts as dangling', async () => {
     const report = await reportOf((g) => g.output(conv(g, 'y', image(g))));
     assert.deepEqual(short(report), ['y: Conv float s8 per channel']);

@@ -157,6 +157,13 @@ export const KERNEL_PATTERNS: readonly KernelPattern[] = [
   // Fused although the kernel takes scales of output channels only: the numbers are wrong, or the run fails.
   { name: 'Conv with scales along the input channels', build: (g) => g.output(g.pair(conv(g, { weight: { axis: 1 } }))), expect: 'DQ(QLinearConv(Q(x)))' },
   { name: 'MatMul with scales along the rows', build: (g) => g.output(g.pair(g.op('y', 'MatMul', [g.pair(g.input('x', [4, 16])), g.quantizedWeight('w', [16, 16], { axis: 0 })]))), expect: 'DQ(QLinearMatMul(Q(x)))' },
+  // Fused as well, and refused when it runs: the kernel wants one scale for the input.
+  {
+    name: 'Conv with one scale a channel for its input',
+    build: (g) => g.output(g.pair(conv(g, {}, g.op('x_dq', 'DequantizeLinear', [g.quantize(image(g)), ...channelParameters(g, 16)], { domain: g.domain, attributes: { axis: 1 } })))),
+    expect: 'DQ(QLinearConv(Q(x)))',
+    simulated: false,
+  },
   { name: 'Conv, float activation, quantized weight', build: (g) => g.output(conv(g, {}, image(g))), expect: 'Conv(x, DQ())' },
   // Between DQ and Q the runtime quantizes a float weight itself, per tensor and in full range, so that a Conv meant to stay float does not.
   { name: 'Conv with a float weight between DQ and Q', build: (g) => g.output(g.pair(floatConv(g, quantizedImage(g)))), expect: 'DQ(QLinearConv(Q(x)))', simulated: false },
@@ -409,6 +416,35 @@ export const KERNEL_PATTERNS: readonly KernelPattern[] = [
       g.output(g.pair('s0', OTHER), g.pair('s1', OTHER));
     },
     expect: 'DQ(Q(Split(DQ(Q(x))))); DQ(Q(Split…))',
+  },
+
+  {
+    name: 'Split of which one output is not read',
+    build: (g) => {
+      g.opWithInts('split', 'Split', quantizedImage(g), 'split', [8, 8], { attributes: { axis: 1 }, outputs: ['s0', 's1'] });
+      g.output(g.pair('s1'));
+    },
+    expect: 'DQ(Q(Split(DQ(Q(x)))))',
+  },
+
+  // Q moves before what only carries elements, and takes a graph output with it.
+  {
+    name: 'Q behind a Transpose of a graph output',
+    build: (g) => {
+      const y = g.op('tanh', 'Tanh', [g.input('x', [32, 4])]);
+      const turned = g.op('turned', 'Transpose', [y], { attributes: { perm: [1, 0] } });
+      g.output(g.op('product', 'MatMul', [g.pair(turned), matmulWeight(g, 1)]), y);
+    },
+    expect: 'MatMulIntegerToFloat(Transpose(Q(Tanh(x)))); DQ(Q…)',
+  },
+  {
+    name: 'Q before and behind a Transpose of a graph output',
+    build: (g) => {
+      const y = g.op('tanh', 'Tanh', [g.input('x', [32, 4])]);
+      const turned = g.op('turned', 'Transpose', [g.pair(y)], { attributes: { perm: [1, 0] } });
+      g.output(g.op('product', 'MatMul', [g.pair(turned), matmulWeight(g, 1)]), y);
+    },
+    expect: 'MatMulIntegerToFloat(Transpose(Q(Tanh(x)))); Tanh(x)',
   },
 
   // s8 activations with two readers.

@@ -1,13 +1,20 @@
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
 import type { Model } from '../../src/graph/model.js';
-import { encodeModel } from '../../src/onnx/model-codec.js';
+import { decodeModel, encodeModel } from '../../src/onnx/model-codec.js';
 import { OPERATOR_RULES } from '../../src/quantization/operator-rules.js';
+import { RuntimeHost } from '../../src/runtime/host.js';
+import { kernelCoverage } from '../../src/runtime/kernel-coverage.js';
 import { isDequantize, isQuantize } from '../../src/runtime/kernels.js';
+import { Session } from '../../src/runtime/session.js';
+import { stagedFile } from '../../src/runtime/staged-model.js';
 import { fuse } from '../helpers/fuse.js';
 import { GraphBuilder } from '../helpers/graph-builder.js';
 import { expressionText } from '../helpers/expression-text.js';
 import { randomFeeds, runModel, sqnrDb } from '../helpers/run-model.js';
+import { temporaryFolder } from '../helpers/temporary-folder.js';
 import { KERNEL_PATTERNS, type KernelPattern } from './kernel-patterns.js';
 
 /** The two ways of writing Q/DQ: the ONNX domain from operator set 13 on, com.microsoft before. */
@@ -94,4 +101,61 @@ test('scales along an axis that the kernel does not take make it compute somethi
   const [name] = g.model().graph.outputs.map((output) => output.name);
   const simulated = (await runModel(bytes, feeds, { simulateQdq: true })).get(name!)!;
   assert.ok(sqnrDb(simulated, (await runModel(bytes, feeds)).get(name!)!) < 10);
+});
+
+test('scales of one a channel for the input of a convolution fuse, and fail when it runs', async () => {
+  const bytes = encodeModel(modelOf(KERNEL_PATTERNS.find(({ name }) => name === 'Conv with one scale a channel for its input')!, 13, ''));
+  await assert.rejects(runModel(bytes, await randomFeeds(bytes)), /IsScalarOr1ElementVector/);
+});
+
+test('a bias with another scale than input × weight is right as long as nothing fuses', async () => {
+  const bytes = encodeModel(modelOf(KERNEL_PATTERNS.find(({ name }) => name === 'Conv whose bias has another scale than input × weight')!, 13, ''));
+  const feeds = await randomFeeds(bytes);
+  const [real, simulated] = [await runModel(bytes, feeds), await runModel(bytes, feeds, { simulateQdq: true })];
+  for (const [name, expected] of simulated) assert.ok(sqnrDb(expected, real.get(name)!) > 60);
+});
+
+describe('Q/DQ fuse from graph level extended on', () => {
+  for (const [optimization, kernel] of [['disabled', 'Conv'], ['basic', 'Conv'], ['extended', 'QLinearConv']] as const) {
+    test(optimization, async (t) => {
+      const path = join(temporaryFolder(t), 'optimized.onnx');
+      const row = KERNEL_PATTERNS.find(({ name }) => name === 'Conv, u8 × s8 per channel, int32 bias')!;
+      await (await Session.open(encodeModel(modelOf(row, 13, '')), { optimization, optimizedModelPath: path })).release();
+      assert.ok(decodeModel(readFileSync(path), { file: path }).graph.nodes.some(({ opType }) => opType === kernel));
+    });
+  }
+});
+
+describe('what the runtime does not survive or refuses', () => {
+  let host: RuntimeHost;
+  before(() => void (host = new RuntimeHost()));
+  after(() => host.close());
+
+  const refused: readonly [string, string, (g: GraphBuilder) => void, number][] = [
+    [
+      'a Transpose without perm behind a DequantizeLinear of one scale a channel ends the process',
+      'runtime-crashed',
+      (g) => g.output(g.op('y', 'MatMul', [g.pair(g.input('x', [4, 32])), g.op('turned', 'Transpose', [g.quantizedWeight('w', [16, 32], { axis: 0 })])])),
+      13,
+    ],
+    [
+      'a Split between Q/DQ whose first output is left out is refused',
+      'runtime-rejected',
+      (g) => {
+        g.opWithInts('split', 'Split', g.pair(g.input('x', [1, 16, 8, 8])), 'split', [8, 8], { attributes: { axis: 1 }, outputs: ['', 'right'] });
+        g.output(g.pair('right'));
+      },
+      13,
+    ],
+    ['a DequantizeLinear of the ONNX domain with an axis is refused below operator set 13', 'runtime-rejected', (g) => g.output(g.quantizedWeight('w', [16, 32], { axis: 0 })), 12],
+  ];
+  for (const [name, code, build, opset] of refused) {
+    test(name, async (t) => {
+      const g = new GraphBuilder(opset);
+      build(g);
+      const path = join(temporaryFolder(t), 'model.onnx');
+      writeFileSync(path, encodeModel(g.model()));
+      await assert.rejects(kernelCoverage(host, stagedFile(path)), { code });
+    });
+  }
 });

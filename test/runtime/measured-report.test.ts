@@ -88,6 +88,11 @@ describe('withProfile', () => {
     const { report } = await measure((g) => g.output(g.pair(quantizedConv(g, 'b', g.pair(quantizedConv(g, 'a', g.pair(image(g))))))));
     assert.equal(report.macsShare, 1);
     assert.ok(report.timeShare! > 0 && report.timeShare! < 1, 'Q and DQ at the edges are no integer work');
+    const { totalMs, computeMs, otherIntegerMs, conversionMs, otherMs } = report.time!;
+    assert.ok(computeMs.integer > 0 && conversionMs > 0 && otherIntegerMs >= 0);
+    assert.deepEqual([computeMs.float, otherMs], [0, {}]);
+    assert.ok(Math.abs(totalMs - computeMs.integer - otherIntegerMs - conversionMs) < 1e-9, 'the parts are the whole');
+    assert.equal(report.timeShare, (computeMs.integer + otherIntegerMs) / totalMs);
     assert.deepEqual(report.nodes.map(({ runsAs }) => runsAs), ['integer', 'integer']);
     assert.ok(report.nodes.every(({ timeMs }) => timeMs! > 0));
   });
@@ -98,7 +103,7 @@ describe('withProfile', () => {
       g.output(g.op('b', 'Conv', [first, g.weight('w', [16, 16, 3, 3])], { attributes: SAME_PADS }));
     });
     assert.equal(report.macsShare, 0.5);
-    assert.deepEqual(report.nodes.map(({ runsAs, reason }) => [runsAs, reason]), [['integer', null], ['float', 'its weight "w" is float32']]);
+    assert.deepEqual(report.nodes.map(({ runsAs, reason }) => [runsAs, reason]), [['integer', null], ['float', 'only its input is quantized: its weight "w" is float32']]);
   });
 
   test('none in integers', async () => {
@@ -109,6 +114,7 @@ describe('withProfile', () => {
   test('without compute nodes there is no share of their arithmetic', async () => {
     const { report } = await measure((g) => g.output(g.op('y', 'Relu', [image(g)])));
     assert.deepEqual([report.macsShare, report.timeShare], [null, 0]);
+    assert.deepEqual(Object.keys(report.time!.otherMs), ['Relu']);
   });
 
   test('only the branch that ran has times', async () => {

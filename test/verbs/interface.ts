@@ -17,6 +17,7 @@ export const INTEGER: Shape = fields({
   integerNodes: count,
   macsShare: nullable(share),
   timeShare: nullable(share),
+  time: nullable(fields({ totalMs: duration, computeMs: fields({ integer: duration, float: duration }), otherIntegerMs: duration, conversionMs: duration })),
   danglingQdqNodes: count,
   weightBytes: fields({ total: count, integer: count, residentInteger: count }),
   nodes: list(
