@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { QdqError } from '../errors.js';
 import { mapSubgraphs } from '../graph/attributes.js';
 import type { Graph, Model, Node } from '../graph/model.js';
 import { decodeModel, encodeModel } from '../onnx/model-codec.js';
@@ -47,8 +48,14 @@ export async function fusedGraph(
   scratchPath: string,
   options: Pick<SessionOptions, 'fuseInt8'> = {},
 ): Promise<FusedGraph> {
-  const session = await Session.open(marked.bytes, { ...options, optimization: 'extended', optimizedModelPath: scratchPath, externalDataFolder });
-  await session.release();
+  try {
+    const session = await Session.open(marked.bytes, { ...options, optimization: 'extended', optimizedModelPath: scratchPath, externalDataFolder });
+    await session.release();
+  } catch (error) {
+    if (!(error instanceof QdqError)) throw error;
+    const message = error.message.replace(MARK, (mark) => marked.nodesIn(mark).map(({ name, outputs }) => name || outputs[0] || '').join());
+    throw new QdqError(error.code, message, error.hint, { cause: error });
+  }
   const { graph } = decodeModel(await readFile(scratchPath), { file: scratchPath });
   return { graph, marked: (fused) => marked.nodesIn(fused.name) };
 }

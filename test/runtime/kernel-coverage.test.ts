@@ -312,6 +312,14 @@ describe('kernelCoverage', () => {
     g.output(g.op('y', 'NoSuchOperator', [g.input('x', [1])]));
     const path = join(temporaryFolder(t), 'model.onnx');
     writeFileSync(path, encodeModel(g.model()));
-    await assert.rejects(kernelCoverage(host, stagedFile(path)), { code: 'runtime-rejected' });
+    await assert.rejects(kernelCoverage(host, stagedFile(path)), { code: 'runtime-rejected', message: /NoSuchOperator/ });
+  });
+
+  test('of a model that the runtime refuses names its node, not the mark that the node bore', async (t) => {
+    const g = new GraphBuilder(12);
+    g.output(g.quantizedWeight('weight', [16, 32], { axis: 0 }));
+    const path = join(temporaryFolder(t), 'model.onnx');
+    writeFileSync(path, encodeModel(g.model()));
+    await assert.rejects(kernelCoverage(host, stagedFile(path)), { message: /^(?!.*qdq-node-).*\bweight\b/s });
   });
 });
