@@ -46,7 +46,7 @@ export function addQuantize(program: Command, context: Context): void {
     .description('Quantizes a float model: places Q/DQ where an integer kernel takes them, writes it, and shows what it then runs as.')
     .argument('<model>', 'a float ONNX file')
     .option('-o, --output <file>', 'the model to write')
-    .addOption(new Option('--mode <mode>', 'way into integers; auto: static where there is data or a table, otherwise dynamic').choices(QUANTIZE_MODES).default(QUANTIZE_DEFAULTS.mode))
+    .addOption(new Option('--mode <mode>', 'way into integers; auto: qat where the model carries Q/DQ, static where there is data or a table, otherwise dynamic').choices(QUANTIZE_MODES).default(QUANTIZE_DEFAULTS.mode))
     .addOption(new Option('--effort <level>', 'normal: search for the fastest plan inside the error budget on this machine, with nodes left in float').choices(EFFORTS).default(QUANTIZE_DEFAULTS.effort))
     .addOption(new Option('--min-sqnr <db>', 'error budget of the search: signal to noise that every output is to keep, in dB').argParser(finiteNumber).default(QUANTIZE_DEFAULTS.minSqnr))
     .option('--dry-run', 'print the plan, write nothing')

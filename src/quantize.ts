@@ -16,11 +16,11 @@ import { TARGETS, type TargetName } from './quantization/target.js';
 import { quantizeDynamic } from './quantize-dynamic.js';
 import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
 import type { QuantizeOptions } from './quantize-options.js';
+import { carriesQdq, quantizeQat } from './quantize-qat.js';
 import { quantizeStatic } from './quantize-static.js';
 import type { IntegerReport } from './runtime/integer-report.js';
 import type { SlowNode } from './search-plan.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
-import { isDequantize } from './runtime/kernels.js';
 import { multipliesExactly } from './runtime/machine.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { startStopwatch, type PhaseTimes } from './stopwatch.js';
@@ -31,7 +31,7 @@ export type { QuantizedNode, QuantizeOptions };
 /** What `quantize` returns, and prints with --json. */
 export interface QuantizeResult {
   readonly schema: 'qdq.quantize/1';
-  readonly mode: 'static' | 'dynamic';
+  readonly mode: 'static' | 'dynamic' | 'qat';
   readonly target: TargetName;
   /** Range method used. */
   readonly method: string;
@@ -65,7 +65,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
   const data = dataSpecOf(options);
   return withHost(options, async (host, warnings) => {
     const model = await readModel(options.model);
-    refuseQuantized(model, options.model);
+    refuseQuantized(model, options);
     const quantized = await quantizeByMode({ host, options, model, data, clock, warn: (warning) => warn(options, warnings, warning) });
     host.throwIfInterrupted();
     const output = options.dryRun ? null : await write(options.output!, quantized.model, options.onProgress);
@@ -108,11 +108,12 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
 }
 
 /**
- * `auto`: static where there is data or a table, and dynamic for what static quantization does not reach; dynamic where there is neither or
+ * `auto`: qat where the model carries Q/DQ, otherwise static where there is data or a table, and dynamic for what static quantization does not reach; dynamic where there is neither or
  * where nothing can be static.
  */
 async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
   const { mode = QUANTIZE_DEFAULTS.mode, calibration } = job.options;
+  if (mode === 'qat' || (mode === 'auto' && carriesQdq(job.model))) return quantizeQat(job);
   if (mode === 'dynamic' || (mode === 'auto' && !calibration && !job.data)) return quantizeDynamic(job);
   try {
     const quantized = await quantizeStatic(job);
@@ -140,8 +141,12 @@ function checkOptions(options: QuantizeOptions): void {
   if (options.target && !(options.target in TARGETS)) throw new QdqError('usage', `unknown target "${options.target}"`, `Targets: ${Object.keys(TARGETS).join(', ')}.`);
 }
 
-function refuseQuantized(model: Model, path: string): void {
-  const pair = model.graph.nodes.find((node) => isDequantize(node) || /^QLinear|^DynamicQuantize|^(MatMul|Conv)Integer$/.test(node.opType));
+function refuseQuantized(model: Model, { model: path, mode = QUANTIZE_DEFAULTS.mode }: QuantizeOptions): void {
+  if (carriesQdq(model)) {
+    if (mode === 'qat' || mode === 'auto') return;
+    throw new QdqError('usage', `${path} carries Q/DQ already, and --mode ${mode} starts from a float model`, 'Take --mode qat, which keeps its scales, or give the float model.');
+  }
+  const pair = model.graph.nodes.find((node) => /^DynamicQuantize|^(MatMul|Conv)Integer$/.test(node.opType));
   if (!pair) return;
   throw new QdqError('usage', `${path} is quantized already: it has ${pair.opType} nodes`, 'See what it runs as with `qdq inspect`, or give the float model.');
 }

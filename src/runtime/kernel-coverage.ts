@@ -23,6 +23,8 @@ export interface KernelCoverage {
   readonly report: IntegerReport;
   /** Names of nodes that read from a DequantizeLinear in the fused graph, which integer kernels do not. */
   readonly readDequantized: readonly string[];
+  /** Outputs of the model's Q and DQ nodes that convert for no integer kernel (see `danglingQdqNodes`). */
+  readonly danglingQdq: readonly string[];
 }
 
 /** Looks up what each compute node of a model runs as. */
@@ -32,7 +34,7 @@ export const coverageTask = defineTask(
   async (args: CoverageOptions & { model: StagedModel; scratchPath: string }): Promise<KernelCoverage> => {
     const model = await readStaged(args.model);
     const fused = await fusedGraph(markNodes(model), args.model.externalDataFolder, args.scratchPath, args);
-    return { report: integerReport(model, fused), readDequantized: nodesReadingDequantized(fused) };
+    return { report: integerReport(model, fused), readDequantized: nodesReadingDequantized(fused), danglingQdq: danglingOutputs(fused) };
   },
 );
 
@@ -47,6 +49,10 @@ function nodesReadingDequantized(fused: FusedGraph): string[] {
   return reading.flatMap((node) => fused.marked(node).map(({ name }) => name));
 }
 
+function danglingOutputs(fused: FusedGraph): string[] {
+  return danglingQdq(fused.graph).flatMap((node) => fused.marked(node).flatMap((marked) => (isQuantize(marked) || isDequantize(marked) ? marked.outputs : [])));
+}
+
 /** Joins a model with what the runtime made of it. */
 export function integerReport(model: Model, fused: FusedGraph): IntegerReport {
   const kernels = kernelsByNode(model.graph, fused);
@@ -59,7 +65,7 @@ export function integerReport(model: Model, fused: FusedGraph): IntegerReport {
     integerNodes: nodes.filter((node) => node.runsAs === 'integer').length,
     macsShare: null,
     timeShare: null,
-    danglingQdqNodes: danglingQdq(fused.graph),
+    danglingQdqNodes: danglingQdq(fused.graph).length,
     weightBytes: weightBytes(model.graph, fused.graph),
     nodes,
   };
@@ -168,7 +174,7 @@ function quantizedOperatorScale(next: Tensor | undefined, weight: Tensor): Tenso
  * Between a float operator and an integer kernel one of them is needed, and does not count; nor does the DQ after a lookup in a table of
  * integers, which is how such tables are stored.
  */
-function danglingQdq(graph: Graph): number {
+function danglingQdq(graph: Graph): Node[] {
   const index = indexOf(graph);
   const useful = new Set<Node>();
   const reach = (start: Node, next: (node: Node) => readonly Node[], stop: (node: Node) => boolean): boolean => {
@@ -190,8 +196,7 @@ function danglingQdq(graph: Graph): number {
     if (isDequantize(node) && (reach(node, producers, isQuantize) || isLookup(index, node))) useful.add(node);
   }
   const all = graph.nodes.filter((node) => isQuantize(node) || isDequantize(node));
-  const inBodies = graph.nodes.flatMap(subgraphsOf).reduce((sum, body) => sum + danglingQdq(body), 0);
-  return all.length - useful.size + inBodies;
+  return [...all.filter((node) => !useful.has(node)), ...graph.nodes.flatMap(subgraphsOf).flatMap(danglingQdq)];
 }
 
 function isLookup(index: GraphIndex, dequantize: Node): boolean {
