@@ -149,5 +149,5 @@ function batchNormBehind(index: GraphIndex, output: string): { node: Node; reaso
   if (!quantize) return undefined;
   const behind = index.uses(quantize.outputs[0]!).flatMap(({ node }) => index.uses(node.outputs[0]!).map((use) => use.node));
   const node = behind.find(({ opType }) => opType === 'BatchNormalization');
-  return node && { node, reason: `the convolution before it is rounded by QuantizeLinear "${labelOf(quantize)}" in between` };
+  return node && { node, reason: 'the convolution before it is rounded by QuantizeLinear in between' };
 }
