@@ -1,6 +1,6 @@
 import { Option, type Command } from 'commander';
 import { RANGE_METHODS, type RangeMethod } from '../src/calibration/choose-range.js';
-import { EFFORTS, QUANTIZE_DEFAULTS, QUANTIZE_MODES, type Effort, type QuantizeMode } from '../src/defaults.js';
+import { EFFORTS, QUANTIZE_DEFAULTS, QUANTIZE_FORMATS, QUANTIZE_MODES, type Effort, type QuantizeFormat, type QuantizeMode } from '../src/defaults.js';
 import { TARGETS, type TargetName } from '../src/quantization/target.js';
 import type { QuantizeOptions } from '../src/quantize.js';
 import type { QuantizedType } from '../src/tensor/affine.js';
@@ -14,6 +14,7 @@ import type { Place } from './places.js';
 interface QuantizeFlags extends DataFlags {
   readonly output?: string;
   readonly mode: QuantizeMode;
+  readonly format: QuantizeFormat;
   readonly effort: Effort;
   readonly minSqnr: number;
   readonly calibration?: string;
@@ -47,6 +48,7 @@ export function addQuantize(program: Command, context: Context): void {
     .argument('<model>', 'a float ONNX file')
     .option('-o, --output <file>', 'the model to write')
     .addOption(new Option('--mode <mode>', 'way into integers; auto: qat where the model carries Q/DQ, static where there is data or a table, otherwise dynamic').choices(QUANTIZE_MODES).default(QUANTIZE_DEFAULTS.mode))
+    .addOption(new Option('--format <form>', 'qdq: float operators between Q and DQ; qoperator: operators on integers, for older runtimes').choices(QUANTIZE_FORMATS).default(QUANTIZE_DEFAULTS.format))
     .addOption(new Option('--effort <level>', 'normal: search for the fastest plan inside the error budget on this machine, with nodes left in float').choices(EFFORTS).default(QUANTIZE_DEFAULTS.effort))
     .addOption(new Option('--min-sqnr <db>', 'error budget of the search: signal to noise that every output is to keep, in dB').argParser(finiteNumber).default(QUANTIZE_DEFAULTS.minSqnr))
     .option('--dry-run', 'print the plan, write nothing')
@@ -96,11 +98,11 @@ function addTypeOptions(command: Command): void {
 }
 
 function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions {
-  const { output, mode, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange } = flags;
+  const { output, mode, format, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange } = flags;
   const { effort, minSqnr, include, exclude, opTypes, overrides, dryRun, verify } = flags;
   return {
     ...dataOptionsOf(flags),
-    ...{ model, output, mode, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange },
+    ...{ model, output, mode, format, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange },
     ...{ effort, minSqnr, include, exclude, opTypes, overrides, dryRun, verify },
     activationType: TYPES.get(flags.activationType ?? ''),
     weightType: TYPES.get(flags.weightType ?? ''),

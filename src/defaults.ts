@@ -5,6 +5,10 @@ import { DEFAULT_TARGET } from './quantization/target.js';
 export const QUANTIZE_MODES = ['auto', 'static', 'dynamic', 'qat'] as const;
 export type QuantizeMode = (typeof QUANTIZE_MODES)[number];
 
+/** Forms of a quantized model: float operators between Q and DQ, or operators on integers. */
+export const QUANTIZE_FORMATS = ['qdq', 'qoperator'] as const;
+export type QuantizeFormat = (typeof QUANTIZE_FORMATS)[number];
+
 /** How much `quantize` measures to make the model faster. */
 export const EFFORTS = ['none', 'normal'] as const;
 export type Effort = (typeof EFFORTS)[number];
@@ -12,6 +16,7 @@ export type Effort = (typeof EFFORTS)[number];
 /** Defaults of `quantize`. Apart from the verb, so that showing them loads no runtime. */
 export const QUANTIZE_DEFAULTS = {
   mode: 'auto' as QuantizeMode,
+  format: 'qdq' as QuantizeFormat,
   method: 'auto' as 'auto' | RangeMethod,
   percentile: RANGE_DEFAULTS.percentile,
   target: DEFAULT_TARGET,

@@ -16,6 +16,7 @@ import { prune } from './passes/prune.js';
 import { removeIdentity } from './passes/remove-identity.js';
 import { upgradeOpset } from './passes/upgrade-opset.js';
 import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
+import { liftQOperators } from './quantization/lift-qoperators.js';
 import { activationInputs, ruleOf } from './quantization/operator-rules.js';
 import type { PlannedTensor, QuantizationPlan } from './quantization/plan.js';
 import type { Range } from './quantization/plan-static.js';
@@ -63,7 +64,7 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   const target = targetOf(options.target ?? QUANTIZE_DEFAULTS.target);
   const folder = dirname(options.model);
   checkQuantizers(model.graph);
-  const before = await describeBefore(job);
+  const before = await runsBefore(job);
   const prepared = await prepareTrained(host, model, folder);
   const unchecked = prepared.upgraded && (await checkUpgrade(host, options.model, prepared.upgraded, data, folder));
   if (unchecked) job.warn(unchecked);
@@ -85,7 +86,9 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   const verified = options.verify === false ? undefined : await withoutDangling(host, shifted.model, folder);
   const result = verified?.model ?? shifted.model;
   changes.push(...(verified?.changes ?? []));
-  if (before && verified) changes.push({ pass: 'qat', names: [], message: `${before}; ${runsAs('now', verified.integer)}` });
+  if (before && verified) changes.push({ pass: 'qat', names: [], message: `${before.text}; ${runsAs('now', verified.integer)}` });
+  // The runtime refuses scales of one element that are no scalars; as scalars they say the same.
+  const baseline = before?.rejected ? (await stageModel(host, scalarParameters(liftConstants(model).model).model, 'baseline.onnx', folder)).path : undefined;
   clock.lap('verify');
   const nodes = describeNodes(result, verified?.integer, completed.reasons);
   const judging = samples && (completed.observed ? samples : { ...samples, deciding: [], heldOut: samples.all });
@@ -100,6 +103,7 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
     changes,
     integer: verified?.integer ?? null,
     verifyWritten: false,
+    ...(baseline === undefined ? {} : { baseline }),
     samples: judging,
     foreignTarget: false,
     findSlowNodes: undefined,
@@ -107,14 +111,14 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   };
 }
 
-/** What the model ran as when it came in, or the runtime's words where it refuses it. */
-async function describeBefore({ host, options }: QuantizeJob): Promise<string | undefined> {
+/** What the model ran as when it came in; `rejected` with the runtime's words where it refuses it. Undefined without verification. */
+async function runsBefore({ host, options }: QuantizeJob): Promise<{ text: string; rejected: boolean } | undefined> {
   if (options.verify === false) return undefined;
   try {
-    return runsAs('before', (await kernelCoverage(host, stagedFile(options.model))).report);
+    return { text: runsAs('before', (await kernelCoverage(host, stagedFile(options.model))).report), rejected: false };
   } catch (error) {
     if (!(error instanceof QdqError && error.code === 'runtime-rejected')) throw error;
-    return `before, the runtime refused the model (${error.message})`;
+    return { text: `before, the runtime refused the model (${error.message})`, rejected: true };
   }
 }
 
@@ -127,7 +131,7 @@ interface PreparedTrained {
 /** Brings constants to light and fake quantization into the form of Q/DQ; nothing that a Q or DQ does is folded. */
 async function prepareTrained(host: RuntimeHost, model: Model, folder: string): Promise<PreparedTrained> {
   const lifted = runPasses(model, [liftConstants, (current) => upgradeOpset(current, MIN_OPSET), closeInitializers, removeIdentity]);
-  const recognized = recognizeFakeQuantize(lifted.model);
+  const recognized = runPasses(lifted.model, [recognizeFakeQuantize, liftQOperators]);
   const folded = await foldConstants(recognized.model, constantEvaluator(host, folder));
   const cleaned = runPasses(folded.model, [prune, scalarParameters]);
   const raised = lifted.model.opsets.get('') !== model.opsets.get('');

@@ -14,6 +14,7 @@ import type { ProgressListener, Warning } from './progress.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { TARGETS, type TargetName } from './quantization/target.js';
 import { quantizeDynamic } from './quantize-dynamic.js';
+import { inFormat } from './quantize-format.js';
 import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { carriesQdq, quantizeQat } from './quantize-qat.js';
@@ -66,7 +67,8 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
   return withHost(options, async (host, warnings) => {
     const model = await readModel(options.model);
     refuseQuantized(model, options);
-    const quantized = await quantizeByMode({ host, options, model, data, clock, warn: (warning) => warn(options, warnings, warning) });
+    const job: QuantizeJob = { host, options, model, data, clock, warn: (warning) => warn(options, warnings, warning) };
+    const quantized = await inFormat(job, await quantizeByMode(job));
     host.throwIfInterrupted();
     const output = options.dryRun ? null : await write(options.output!, quantized.model, options.onProgress);
     clock.lap('write');
@@ -76,7 +78,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     let slowNodes: readonly SlowNode[] = [];
     if (integer && data && quantized.samples && output) {
       if (!quantized.foreignTarget) integer = await prove(host, { model: stagedFile(output.path), data, threads: options.threads ?? 0 });
-      check = await checkQuantized(host, options, { baseline: options.model, candidate: output.path }, data, quantized.samples);
+      check = await checkQuantized(host, options, { baseline: quantized.baseline ?? options.model, candidate: output.path }, data, quantized.samples);
       if (check.speedup !== null && check.speedup < 1) slowNodes = (await quantized.findSlowNodes?.()) ?? [];
       warnAboutCheck(options, warnings, check, quantized.samples, slowNodes);
     }

@@ -141,7 +141,9 @@ function describeWeights(node: Node, graph: Graph): string | null {
     const tensor = index.constant(through?.inputs[0] ?? input);
     if (!tensor || tensor.dims.length < 2 || tensor.storage.byteLength <= largest) return;
     largest = tensor.storage.byteLength;
-    const scale = through ? index.constant(through.inputs[1]!) : (dynamicScale(index, node, i) ?? quantizedOperatorScale(index.constant(node.inputs[i + 1] ?? ''), tensor));
+    // MatMulIntegerToFloat takes both scales behind both operands.
+    const next = node.inputs[node.opType === 'MatMulIntegerToFloat' ? i + 2 : i + 1] ?? '';
+    const scale = through ? index.constant(through.inputs[1]!) : (dynamicScale(index, node, i) ?? quantizedOperatorScale(index.constant(next), tensor));
     const isLstm = node.opType === 'DynamicQuantizeLSTM';
     const granularity = !scale ? '' : !isLstm && isBlocked(scale) ? ' in blocks' : elementCount(scale.dims) > (isLstm ? scale.dims[0]! : 1) ? ' per channel' : ' per tensor';
     text = dtypeInfo(tensor.dtype).short + granularity;
