@@ -22,6 +22,7 @@ import type { PlannedTensor, QuantizationPlan } from './quantization/plan.js';
 import type { Range } from './quantization/plan-static.js';
 import { arrangePairs } from './quantization/qat-arrange.js';
 import { quantizeBiases } from './quantization/qat-biases.js';
+import { compactPairs } from './quantization/qat-compact.js';
 import { removeDangling } from './quantization/qat-dangling.js';
 import { hasFakeQuantize, recognizeFakeQuantize } from './quantization/qat-fake-quantize.js';
 import { foldFollowers } from './quantization/qat-followers.js';
@@ -142,8 +143,8 @@ async function prepareTrained(host: RuntimeHost, model: Model, folder: string): 
 /** What follows from the types that a target multiplies. */
 function typePasses(target: Target, types: ValueTypes): Pass[] {
   const biases: Pass = (model) => quantizeBiases(model, types);
-  if (target.activationType !== 'uint8') return [biases];
-  return target.reduceRange ? [shiftActivations, shiftWeights, biases] : [shiftActivations, biases];
+  if (target.activationType !== 'uint8') return [biases, compactPairs];
+  return target.reduceRange ? [shiftActivations, shiftWeights, biases, compactPairs] : [shiftActivations, biases, compactPairs];
 }
 
 interface CompletedPairs {
