@@ -85,7 +85,7 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   clock.lap('plan');
 
   const verified = options.verify === false ? undefined : await withoutDangling(host, shifted.model, folder);
-  const result = verified?.model ?? shifted.model;
+  const result = compactPairs(verified?.model ?? shifted.model).model;
   changes.push(...(verified?.changes ?? []));
   if (before && verified) changes.push({ pass: 'qat', names: [], message: `${before.text}; ${runsAs('now', verified.integer)}` });
   // The runtime refuses scales of one element that are no scalars; as scalars they say the same.
@@ -143,8 +143,8 @@ async function prepareTrained(host: RuntimeHost, model: Model, folder: string): 
 /** What follows from the types that a target multiplies. */
 function typePasses(target: Target, types: ValueTypes): Pass[] {
   const biases: Pass = (model) => quantizeBiases(model, types);
-  if (target.activationType !== 'uint8') return [biases, compactPairs];
-  return target.reduceRange ? [shiftActivations, shiftWeights, biases, compactPairs] : [shiftActivations, biases, compactPairs];
+  if (target.activationType !== 'uint8') return [biases];
+  return target.reduceRange ? [shiftActivations, shiftWeights, biases] : [shiftActivations, biases];
 }
 
 interface CompletedPairs {

@@ -8,7 +8,6 @@ import { prove } from './evaluation/prove.js';
 import type { Model } from './graph/model.js';
 import { modelSize, readModel } from './onnx/read-model.js';
 import { writeModel } from './onnx/write-model.js';
-import type { SamplePartition } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
 import type { ProgressListener, Warning } from './progress.js';
 import type { QuantizationPlan } from './quantization/plan.js';
@@ -80,7 +79,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       if (!quantized.foreignTarget) integer = await prove(host, { model: stagedFile(output.path), data, threads: options.threads ?? 0 });
       check = await checkQuantized(host, options, { baseline: quantized.baseline ?? options.model, candidate: output.path }, data, quantized.samples);
       if (check.speedup !== null && check.speedup < 1) slowNodes = (await quantized.findSlowNodes?.()) ?? [];
-      warnAboutCheck(options, warnings, check, quantized.samples, slowNodes);
+      warnAboutCheck(options, warnings, check, quantized, slowNodes);
     }
     if (quantized.foreignTarget) {
       const message = `the target is ${quantized.target} and this machine is not: what fuses there was looked up here, error and speed were measured on other kernels`;
@@ -159,10 +158,10 @@ function withPlanReasons(report: IntegerReport, planned: readonly QuantizedNode[
   return { ...report, nodes: report.nodes.map((node) => (node.reason ? { ...node, reason: reasons.get(node.name) ?? node.reason } : node)) };
 }
 
-function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: QuantizeCheck, samples: SamplePartition, slowNodes: readonly SlowNode[]): void {
+function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: QuantizeCheck, { mode, samples }: QuantizedModel, slowNodes: readonly SlowNode[]): void {
   if (!check.heldOut) {
     const message = `the ${check.samples} samples that the figures come from also gave the ranges or chose the method, which flatters them`;
-    const advice = samples.all.length < 8 ? 'Give eight or more samples; every fourth is then held out.' : 'Judge it with `qdq compare` on samples that calibration has not seen.';
+    const advice = (samples?.all.length ?? 0) < 8 ? 'Give eight or more samples; every fourth is then held out.' : 'Judge it with `qdq compare` on samples that calibration has not seen.';
     warn(options, warnings, { code: 'not-held-out', message, advice });
   }
   for (const name of check.collapsed) {
@@ -184,7 +183,7 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
   if (check.speedup !== null && check.speedup < 1) {
     warn(options, warnings, {
       code: 'slower',
-      message: `the quantized model is slower than fp32 on this machine: ${check.speedup.toFixed(2)} times its speed`,
+      message: `the quantized model is slower than ${mode === 'qat' ? 'the model that came in' : 'fp32'} on this machine: ${check.speedup.toFixed(2)} times its speed`,
       advice:
         slowNodes.length > 0
           ? `${slowNodes.length} nodes cost more on integers than in float, ${slowNodes[0]!.name} first; leave them in float with --exclude, or let --effort normal find out.`

@@ -1,5 +1,4 @@
-import { GraphEditor } from '../graph/graph-editor.js';
-import { indexOf, soleReader, type GraphIndex } from '../graph/graph-index.js';
+import { soleReader, type GraphIndex } from '../graph/graph-index.js';
 import type { Model, Node } from '../graph/model.js';
 import { passResult, type Change, type PassResult } from '../passes/pass.js';
 import { prune } from '../passes/prune.js';
@@ -7,6 +6,7 @@ import { isComputeOperator } from '../runtime/kernels.js';
 import { axisLayout } from '../tensor/slices.js';
 import { elementCount, tensorFromArray, type Tensor } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
+import { PairEditor, readsIntegers } from './qat-pairs.js';
 import { isDequantizeLinear, isQuantizeLinear, quantizerOf } from './qat-quantizer.js';
 
 const PASS = 'remove-dangling';
@@ -16,13 +16,13 @@ const MAX_RESTORED = 1 << 14;
 
 /**
  * Takes out pairs that convert for no integer kernel: readers of their DQ read what their Q reads. `dangling` holds the outputs of the Q and DQ
- * nodes that the runtime kept and that feed no integer kernel.
+ * nodes that the runtime kept and that feed no integer kernel. The runtime copies a DQ for each of its readers, so where the Q is not among
+ * them, readers that run on integers keep the DQ.
  */
 export function removeDangling(model: Model, dangling: ReadonlySet<string>): PassResult {
   const { graph } = model;
-  const index = indexOf(graph);
-  const editor = new GraphEditor(graph);
-  const outputs = new Map<Node, string>();
+  const pairs = new PairEditor(graph);
+  const { index, editor } = pairs;
   const removed: string[] = [];
   for (const quantize of graph.nodes.filter(isQuantizeLinear)) {
     const [value = ''] = quantize.inputs;
@@ -31,19 +31,22 @@ export function removeDangling(model: Model, dangling: ReadonlySet<string>): Pas
     for (const { node } of index.uses(integers)) {
       const [output = ''] = node.outputs;
       if (!isDequantizeLinear(node) || !dangling.has(output)) continue;
+      const uses = index.uses(output);
       if (!index.isOutput(output)) {
-        editor.replace(node);
-        editor.renameUses(output, value);
+        const bypassing = dangling.has(integers) ? uses : uses.filter(({ node: reader }) => !readsIntegers(index, reader));
+        if (bypassing.length === 0 || bypassing.some(({ input }) => input < 0)) continue;
+        for (const { node: reader, input } of bypassing) pairs.inputsOf(reader)[input] = value;
+        if (bypassing.length === uses.length) editor.replace(node);
         removed.push(output);
         continue;
       }
       // The graph's output keeps its name: what made the value before the pair makes it.
       const producer = index.producer(value);
-      if (!producer || soleReader(index, value) !== quantize || soleReader(index, integers) !== node || outputs.has(producer)) continue;
+      if (!producer || uses.length > 0 || soleReader(index, value) !== quantize || soleReader(index, integers) !== node) continue;
       editor.replace(node);
-      outputs.set(producer, value);
-      editor.replace(producer, { ...producer, outputs: producer.outputs.map((name) => (name === value ? output : name)) });
       editor.replace(quantize);
+      const outputs = pairs.outputsOf(producer);
+      outputs[outputs.indexOf(value)] = output;
       removed.push(output);
     }
   }
@@ -60,7 +63,7 @@ export function removeDangling(model: Model, dangling: ReadonlySet<string>): Pas
   if (removed.length > 0) changes.push({ pass: PASS, names: removed, message: `${removed.length} Q/DQ pairs that converted for no integer kernel were taken out` });
   if (restored.length > 0) changes.push({ pass: PASS, names: restored, message: `${restored.length} small constants that float operators read are stored as the floats that DequantizeLinear made of them in every run` });
   if (changes.length === 0) return { model, changes };
-  const result = passResult(model, editor.finish(), changes);
+  const result = passResult(model, pairs.finish(), changes);
   return { ...result, model: prune(result.model).model };
 }
 
