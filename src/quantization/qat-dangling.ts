@@ -3,11 +3,10 @@ import type { Model, Node } from '../graph/model.js';
 import { passResult, type Change, type PassResult } from '../passes/pass.js';
 import { prune } from '../passes/prune.js';
 import { isComputeOperator } from '../runtime/kernels.js';
-import { axisLayout } from '../tensor/slices.js';
-import { elementCount, tensorFromArray, type Tensor } from '../tensor/tensor.js';
-import { numbersOf } from '../tensor/values.js';
+import { elementCount, type Tensor } from '../tensor/tensor.js';
 import { PairEditor, readsIntegers } from './qat-pairs.js';
 import { isDequantizeLinear, isQuantizeLinear, quantizerOf } from './qat-quantizer.js';
+import { dequantizeConstant } from './qat-weights.js';
 
 const PASS = 'remove-dangling';
 
@@ -71,12 +70,6 @@ export function removeDangling(model: Model, dangling: ReadonlySet<string>): Pas
 function floatsOf(index: GraphIndex, node: Node): Tensor | undefined {
   const constant = index.constant(node.inputs[0]!);
   const quantizer = constant && quantizerOf(index, node);
-  if (!constant || !quantizer || quantizer.blockSize > 0 || elementCount(constant.dims) > MAX_RESTORED) return undefined;
-  const { axis, scales, zeroPoints } = quantizer;
-  const { channels, inner } = axis === null ? { channels: 1, inner: Infinity } : axisLayout(constant.dims, axis);
-  const values = Float32Array.from(numbersOf(constant), (value, i) => {
-    const c = Math.floor(i / inner) % channels;
-    return Math.fround(value - zeroPoints[c]!) * scales[c]!;
-  });
-  return tensorFromArray('float32', constant.dims, values);
+  if (!constant || !quantizer || elementCount(constant.dims) > MAX_RESTORED) return undefined;
+  return dequantizeConstant(constant, quantizer);
 }

@@ -7,7 +7,8 @@ import type { Change, PassResult } from '../passes/pass.js';
 import { passResult } from '../passes/pass.js';
 import { prune } from '../passes/prune.js';
 import { quantizeValue } from '../tensor/affine.js';
-import { elementCount, type Tensor } from '../tensor/tensor.js';
+import { axisLayout } from '../tensor/slices.js';
+import { tensorFromArray, type Tensor } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
 import { integerTensor, layoutOp, type LayoutOp } from './qat-layout-ops.js';
 import { integerLimits, isDequantizeLinear, isQuantizeLinear, labelOf, quantizerOf, type Quantizer } from './qat-quantizer.js';
@@ -132,23 +133,39 @@ function integersOf(index: GraphIndex, { name, constant, quantize, ops }: Consta
  * The integers that QuantizeLinear makes of a float32 constant: saturate(round half to even(x / scale) + zero point), the division in float32.
  * Undefined for types other than integers of 4, 8 and 16 bits.
  */
-export function quantizeConstant(name: string, constant: Tensor, { node, dtype, scale, scales, zeroPoints, axis, blockSize }: Quantizer): Tensor | undefined {
+export function quantizeConstant(name: string, constant: Tensor, quantizer: Quantizer): Tensor | undefined {
+  const { node, dtype, scales, zeroPoints } = quantizer;
   const limits = integerLimits(dtype);
   if (!limits || dtype === 'int32') return undefined;
   const values = numbersOf(constant);
-  const { dims } = constant;
-  const at = axis === null ? 0 : positive(axis, dims.length);
-  const channels = axis === null ? 1 : dims[at]!;
-  const inner = axis === null ? values.length : elementCount(dims.slice(at + 1));
-  const rows = blockSize > 0 ? scale.dims[at]! : channels;
+  const scaleOf = scaleIndex(constant.dims, quantizer);
   const integers = new Float64Array(values.length);
   for (let i = 0; i < values.length; i++) {
-    const outer = Math.floor(i / inner);
-    const channel = outer % channels;
-    const s = blockSize > 0 ? (Math.floor(outer / channels) * rows + Math.floor(channel / blockSize)) * inner + (i % inner) : channel;
+    const s = scaleOf(i);
     const q = quantizeValue(values[i]!, scales[s]!, zeroPoints[s]!, limits[0], limits[1]);
     if (Number.isNaN(q)) throw new QdqError('model-invalid', `the constant "${name}", which ${node.opType} "${labelOf(node)}" reads, contains NaN`, 'Repair the model that exported it.');
     integers[i] = q;
   }
-  return integerTensor(dtype, dims, integers);
+  return integerTensor(dtype, constant.dims, integers);
+}
+
+/** The float32 numbers that DequantizeLinear makes of stored integers: (q − zero point) · scale. */
+export function dequantizeConstant(constant: Tensor, quantizer: Quantizer): Tensor {
+  const { scales, zeroPoints } = quantizer;
+  const scaleOf = scaleIndex(constant.dims, quantizer);
+  const values = Float32Array.from(numbersOf(constant), (value, i) => (value - zeroPoints[scaleOf(i)]!) * scales[scaleOf(i)]!);
+  return tensorFromArray('float32', constant.dims, values);
+}
+
+/** Index of the scale for each element, in memory order. */
+function scaleIndex(dims: readonly number[], { scale, axis, blockSize }: Quantizer): (element: number) => number {
+  if (axis === null) return () => 0;
+  const at = positive(axis, dims.length);
+  const { channels, inner } = axisLayout(dims, at);
+  if (blockSize === 0) return (i) => Math.floor(i / inner) % channels;
+  const rows = scale.dims[at]!;
+  return (i) => {
+    const outer = Math.floor(i / inner);
+    return (Math.floor(outer / channels) * rows + Math.floor((outer % channels) / blockSize)) * inner + (i % inner);
+  };
 }

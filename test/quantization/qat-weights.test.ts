@@ -41,7 +41,7 @@ const CASES: readonly WeightCase[] = [
     after: ['DequantizeLinear', 'Add'],
   })),
   ...(['int16', 'uint16'] as const).map((dtype): WeightCase => ({
-    name: `${dtype}`,
+    name: dtype,
     opset: 21,
     build: (g) => g.output(g.op('y', 'Add', [g.input('x', [32]), quantized(g, g.floats('w', TIES), dtype, [0.001], { zeroPoint: 7 })])),
     after: ['DequantizeLinear', 'Add'],
