@@ -64,6 +64,9 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   refuseTrainedOptions(options);
   const target = targetOf(options.target ?? QUANTIZE_DEFAULTS.target);
   const folder = dirname(options.model);
+  if (!carriesQdq(model)) {
+    throw new QdqError('usage', `${options.model} carries no Q/DQ and no fake quantization that --mode qat could keep`, 'Quantize it with --mode static and --data, or with --mode dynamic.');
+  }
   checkQuantizers(model.graph);
   const before = await runsBefore(job);
   const prepared = await prepareTrained(host, model, folder);
@@ -90,6 +93,10 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   if (before && verified) changes.push({ pass: 'qat', names: [], message: `${before.text}; ${runsAs('now', verified.integer)}` });
   // The runtime refuses scales of one element that are no scalars; as scalars they say the same.
   const baseline = before?.rejected ? (await stageModel(host, scalarParameters(liftConstants(model).model).model, 'baseline.onnx', folder)).path : undefined;
+  if (verified && verified.integer.integerNodes === 0) {
+    const advice = completed.reasons.size > 0 ? 'Give samples with --data: ranges that training left out come from them.' : 'The reasons stand beside the nodes; `qdq inspect` shows the graph.';
+    job.warn({ code: 'stays-float', message: 'none of its compute nodes runs on integers', advice });
+  }
   clock.lap('verify');
   const nodes = describeNodes(result, verified?.integer, completed.reasons);
   const judging = samples && (completed.observed ? samples : { ...samples, deciding: [], heldOut: samples.all });

@@ -9,7 +9,7 @@ import { activationInputs, ruleOf } from './operator-rules.js';
 import type { Range } from './plan-static.js';
 import { leadsToIntegers } from './qat-arrange.js';
 import { isActivation, isDequantizedAnyhow, isDequantizedValue, PairEditor, parametersOf, quantizersOf, readsIntegers, sourceOf } from './qat-pairs.js';
-import { dequantizerOf, isDequantizeLinear, labelOf } from './qat-quantizer.js';
+import { dequantizerOf, labelOf } from './qat-quantizer.js';
 
 /** Output ranges that follow from the operator: averages keep to their input's. */
 const AVERAGES = new Set(['AveragePool', 'GlobalAveragePool']);
@@ -109,9 +109,11 @@ export function missingPairs(index: GraphIndex, nodes: readonly Node[]): Missing
   return [...missing].map(([value, names]) => ({ value, nodes: [...names], hasQuantizedReader: leadsToIntegers(index, value) }));
 }
 
+/** Whether a weight is stored in the form that integer kernels take: 8 bits, not in blocks. */
 function hasStoredWeight(index: GraphIndex, node: Node): boolean {
-  const producer = index.producer(node.inputs[1] ?? '');
-  return producer !== undefined && isDequantizeLinear(producer) && index.constant(producer.inputs[0]!) !== undefined;
+  const quantizer = dequantizerOf(index, node.inputs[1]);
+  if (!quantizer || quantizer.blockSize > 0 || (quantizer.dtype !== 'int8' && quantizer.dtype !== 'uint8')) return false;
+  return index.constant(quantizer.node.inputs[0]!) !== undefined;
 }
 
 /** The node's output, or that of a Relu or Clip that is all that reads it. */

@@ -9,7 +9,7 @@ import { dtypeFromCode, type DType } from '../tensor/dtype.js';
 import { elementCount, type Tensor } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
 
-/** A QuantizeLinear or DequantizeLinear whose scale and zero point are constants. */
+/** A QuantizeLinear or DequantizeLinear whose scale, in float32, and zero point are constants. */
 export interface Quantizer {
   readonly node: Node;
   /** Integer type on its quantized side. */
@@ -39,12 +39,12 @@ export function integerLimits(dtype: DType): readonly [number, number] | undefin
 /** What a node is called in messages. */
 export const labelOf = (node: Node) => node.name || (node.outputs.find(Boolean) ?? node.opType);
 
-/** Reads a Q or DQ; undefined for other nodes, and where its scale or zero point is computed. */
+/** Reads a Q or DQ; undefined for other nodes, and where its scale is no float32 constant or its zero point is computed. */
 export function quantizerOf(index: GraphIndex, node: Node | undefined): Quantizer | undefined {
   if (!node || (!isQuantizeLinear(node) && !isDequantizeLinear(node))) return undefined;
   const scale = index.constant(node.inputs[1] ?? '');
   const zeroPoint = node.inputs[2] ? index.constant(node.inputs[2]) : undefined;
-  if (!scale || (node.inputs[2] && !zeroPoint)) return undefined;
+  if (scale?.dtype !== 'float32' || (node.inputs[2] && !zeroPoint)) return undefined;
   const scales = numbersOf(scale);
   return {
     node,

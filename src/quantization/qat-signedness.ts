@@ -110,7 +110,7 @@ function shiftObstacle(index: GraphIndex, nodes: ReadonlySet<Node>): string | un
     if (node.opType === 'Clip' && node.inputs.slice(1).some((bound) => bound && !index.constant(bound))) return `the bounds of Clip "${labelOf(node)}" are computed`;
     if (!isQuantizeLinear(node) && !isDequantizeLinear(node)) continue;
     const quantizer = quantizerOf(index, node);
-    if (!quantizer) return `the scale or zero point of ${node.opType} "${labelOf(node)}" is computed in every run`;
+    if (!quantizer) return `the scale of ${node.opType} "${labelOf(node)}" is no float32 constant, or its zero point is computed`;
     if (!isPerTensor(quantizer)) return `${node.opType} "${labelOf(node)}" has a scale for each channel`;
   }
   return undefined;

@@ -34,7 +34,7 @@ export function foldWeights(model: Model): PassResult {
     if (!source) continue;
     const quantizer = quantizerOf(index, dequantize);
     if (!quantizer) {
-      leave(dequantize, 'its scale or zero point is computed in every run');
+      leave(dequantize, 'its scale is no float32 constant, or its zero point is computed');
       continue;
     }
     let integers = integersOf(index, source);
@@ -117,7 +117,7 @@ function constantSource(index: GraphIndex, value: string): ConstantSource | unde
 function integersOf(index: GraphIndex, { name, constant, quantize, ops }: ConstantSource): Tensor | string {
   if (!quantize) return constant;
   const quantizer = quantizerOf(index, quantize);
-  if (!quantizer) return `the scale or zero point of QuantizeLinear "${labelOf(quantize)}" is computed in every run`;
+  if (!quantizer) return `the scale of QuantizeLinear "${labelOf(quantize)}" is no float32 constant, or its zero point is computed`;
   if (constant.dtype !== 'float32') return `"${name}" is ${constant.dtype}, not float32`;
   const integers = quantizeConstant(name, constant, quantizer);
   if (!integers) return `QuantizeLinear to ${quantizer.dtype} is left to the runtime`;

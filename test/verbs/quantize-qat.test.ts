@@ -64,6 +64,17 @@ describe('quantize --mode qat', () => {
     await assert.rejects(quantizeFile(model, { exclude: ['a'] }), { code: 'usage', message: /no use for --exclude/ });
   });
 
+  test('a float model is refused; where nothing runs on integers, a warning says so', async () => {
+    const g = new GraphBuilder();
+    g.output(g.op('y', 'Conv', [g.input('x', [1, 4, 6, 6]), g.weight('w', [4, 4, 1, 1])]));
+    await assert.rejects(quantizeFile(file('float.onnx', g.model()), { mode: 'qat' }), { code: 'usage', message: /carries no Q\/DQ/ });
+    const weights = new GraphBuilder();
+    weights.output(weights.op('y', 'Conv', [weights.input('x', [1, 4, 6, 6]), weights.quantizedWeight('w', [4, 4, 1, 1])]));
+    const path = file('weights.onnx', weights.model());
+    assert.deepEqual((await quantizeFile(path)).warnings.map(({ code }) => code), ['stays-float']);
+    assert.equal((await quantizeFile(path, { data: [data] })).integer!.integerNodes, 1);
+  });
+
   test('a scale that makes no sense is an error that names the node', async () => {
     const g = new GraphBuilder();
     g.output(g.op('y', 'Conv', [g.pair(g.input('x', [1, 4, 6, 6]), { scale: -1 }), g.quantizedWeight('w', [4, 4, 1, 1])]));
