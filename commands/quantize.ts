@@ -1,6 +1,6 @@
 import { Option, type Command } from 'commander';
 import { RANGE_METHODS, type RangeMethod } from '../src/calibration/choose-range.js';
-import { EFFORTS, PREFERENCES, QUANTIZE_DEFAULTS, QUANTIZE_MODES, type Effort, type Preference, type QuantizeMode } from '../src/defaults.js';
+import { EFFORTS, PREFERENCES, QUANTIZE_DEFAULTS, QUANTIZE_FORMATS, QUANTIZE_MODES, type Effort, type Preference, type QuantizeFormat, type QuantizeMode } from '../src/defaults.js';
 import { TARGETS, type TargetName } from '../src/quantization/target.js';
 import type { QuantizeOptions } from '../src/quantize.js';
 import type { QuantizedType } from '../src/tensor/affine.js';
@@ -14,6 +14,7 @@ import type { Place } from './places.js';
 interface QuantizeFlags extends DataFlags {
   readonly output?: string;
   readonly mode: QuantizeMode;
+  readonly format: QuantizeFormat;
   readonly effort: Effort;
   readonly minSqnr: number;
   readonly prefer: Preference;
@@ -53,7 +54,8 @@ export function addQuantize(program: Command, context: Context): void {
     .description('Quantizes a float model: places Q/DQ where an integer kernel takes them, writes it, and shows what it then runs as.')
     .argument('<model>', 'a float ONNX file')
     .option('-o, --output <file>', 'the model to write')
-    .addOption(new Option('--mode <mode>', 'way into integers; auto: static where there is data or a table, otherwise dynamic').choices(QUANTIZE_MODES).default(QUANTIZE_DEFAULTS.mode))
+    .addOption(new Option('--mode <mode>', 'way into integers; auto: qat where the model carries Q/DQ, static where there is data or a table, otherwise dynamic').choices(QUANTIZE_MODES).default(QUANTIZE_DEFAULTS.mode))
+    .addOption(new Option('--format <form>', 'qdq: float operators between Q and DQ; qoperator: operators on integers, for older runtimes').choices(QUANTIZE_FORMATS).default(QUANTIZE_DEFAULTS.format))
     .option('--dry-run', 'print the plan, write nothing')
     .option('--no-verify', 'do not look up what the written model runs as, and do not measure it')
     .option('--depfile <file>', 'write a Makefile rule that names what the output was made from');
@@ -120,11 +122,11 @@ function addTypeOptions(command: Command): void {
 }
 
 function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions {
-  const { output, mode, calibration, method, exact, perTensor, symmetricActivations, reduceRange } = flags;
+  const { output, mode, format, calibration, method, exact, perTensor, symmetricActivations, reduceRange } = flags;
   const { minSqnr, maxDrop, labels, metric, prefer, requireSpeedup, plan, planOut, include, exclude, opTypes, overrides, dryRun, verify } = flags;
   return {
     ...dataOptionsOf(flags),
-    ...{ model, output, mode, calibration, method, exact, perTensor, symmetricActivations, reduceRange },
+    ...{ model, output, mode, format, calibration, method, exact, perTensor, symmetricActivations, reduceRange },
     ...{ minSqnr, maxDrop, labels, metric, prefer, requireSpeedup, plan, planOut, include, exclude, opTypes, overrides, dryRun, verify },
     activationType: TYPES.get(flags.activationType ?? ''),
     weightType: TYPES.get(flags.weightType ?? ''),

@@ -2,8 +2,12 @@ import { RANGE_DEFAULTS, type RangeMethod } from './calibration/choose-range.js'
 import { DEFAULT_TARGET } from './quantization/target.js';
 
 /** Ways into integers that `quantize` has. */
-export const QUANTIZE_MODES = ['auto', 'static', 'dynamic'] as const;
+export const QUANTIZE_MODES = ['auto', 'static', 'dynamic', 'qat'] as const;
 export type QuantizeMode = (typeof QUANTIZE_MODES)[number];
+
+/** Forms of a quantized model: float operators between Q and DQ, or operators on integers. */
+export const QUANTIZE_FORMATS = ['qdq', 'qoperator'] as const;
+export type QuantizeFormat = (typeof QUANTIZE_FORMATS)[number];
 
 /** How much `quantize` measures to make the model faster. */
 export const EFFORTS = ['none', 'normal', 'thorough'] as const;
@@ -16,6 +20,7 @@ export type Preference = (typeof PREFERENCES)[number];
 /** Defaults of `quantize`. Apart from the verb, so that showing them loads no runtime. */
 export const QUANTIZE_DEFAULTS = {
   mode: 'auto' as QuantizeMode,
+  format: 'qdq' as QuantizeFormat,
   method: 'auto' as 'auto' | RangeMethod,
   percentile: RANGE_DEFAULTS.percentile,
   target: DEFAULT_TARGET,

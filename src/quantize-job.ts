@@ -34,7 +34,7 @@ export interface QuantizedNode {
 
 /** What every mode of `quantize` gives. */
 export interface QuantizedModel {
-  readonly mode: 'static' | 'dynamic';
+  readonly mode: 'static' | 'dynamic' | 'qat';
   readonly target: TargetName;
   /** Range method used. */
   readonly method: string;
@@ -52,6 +52,8 @@ export interface QuantizedModel {
   readonly integer: IntegerReport | null;
   /** Whether what it runs as is to be looked up in the file: a copy to look at would take as much disk and time again. */
   readonly verifyWritten: boolean;
+  /** File to judge it against, where that is not the model that came in. */
+  readonly baseline?: string;
   /** Which samples may judge it; undefined without data. */
   readonly samples: SamplePartition | undefined;
   /** Whether this machine cannot show what the target runs, so that only what would fuse there was looked up. */

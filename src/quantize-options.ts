@@ -1,5 +1,5 @@
 import type { RangeMethod } from './calibration/choose-range.js';
-import type { Effort, Preference, QuantizeMode } from './defaults.js';
+import type { Effort, Preference, QuantizeFormat, QuantizeMode } from './defaults.js';
 import type { NodeFilters } from './quantization/filters.js';
 import type { TargetName } from './quantization/target.js';
 import type { QuantizedType } from './tensor/affine.js';
@@ -12,6 +12,8 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   /** Path of the model to write; may be absent with `dryRun`. */
   readonly output?: string | undefined;
   readonly mode?: QuantizeMode | undefined;
+  /** How integers are written: float operators between Q and DQ, or operators on integers (QLinearConv and its like). */
+  readonly format?: QuantizeFormat | undefined;
   /** Path of a table that `calibrate` wrote. */
   readonly calibration?: string | undefined;
   readonly method?: 'auto' | RangeMethod | undefined;

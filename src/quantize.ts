@@ -8,22 +8,22 @@ import type { ThresholdCheck } from './metrics/thresholds.js';
 import { modelSize, readModel } from './onnx/read-model.js';
 import { writeFileAtomic } from './onnx/atomic-file.js';
 import { writeModel } from './onnx/write-model.js';
-import type { SamplePartition } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
 import type { ProgressListener, Warning } from './progress.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { TARGETS, type TargetName } from './quantization/target.js';
 import { quantizeDynamic } from './quantize-dynamic.js';
+import { inFormat } from './quantize-format.js';
 import { quantizeByRecord } from './quantize-replay.js';
 import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
 import type { QuantizeOptions } from './quantize-options.js';
+import { carriesQdq, quantizeQat } from './quantize-qat.js';
 import { quantizeStatic } from './quantize-static.js';
 import type { IntegerNode, IntegerReport } from './runtime/integer-report.js';
 import type { MethodTrial } from './search/choose-method.js';
 import { recordText } from './search/plan-record.js';
 import type { SlowNode } from './search/slow-nodes.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
-import { isDequantize } from './runtime/kernels.js';
 import { multipliesExactly } from './runtime/machine.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { startStopwatch, type PhaseTimes } from './stopwatch.js';
@@ -34,7 +34,7 @@ export type { QuantizedNode, QuantizeOptions };
 /** What `quantize` returns, and prints with --json. */
 export interface QuantizeResult {
   readonly schema: 'qdq.quantize/1';
-  readonly mode: 'static' | 'dynamic';
+  readonly mode: 'static' | 'dynamic' | 'qat';
   readonly target: TargetName;
   /** Range method used. */
   readonly method: string;
@@ -77,8 +77,9 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
   const data = dataSpecOf(options);
   return withHost(options, async (host, warnings) => {
     const model = await readModel(options.model);
-    refuseQuantized(model, options.model);
-    const quantized = await quantizeByMode({ host, options, model, data, clock, warn: (warning) => warn(options, warnings, warning) });
+    refuseQuantized(model, options);
+    const job: QuantizeJob = { host, options, model, data, clock, warn: (warning) => warn(options, warnings, warning) };
+    const quantized = await inFormat(job, await quantizeByMode(job));
     host.throwIfInterrupted();
     if (options.planOut) await writeRecord(options.planOut, quantized);
     // What a required speed-up may hold back is judged where nobody looks.
@@ -91,11 +92,11 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     let slowNodes: readonly SlowNode[] = [];
     if (integer && data && quantized.samples && output) {
       if (!quantized.foreignTarget) integer = await prove(host, { model: stagedFile(output.path), data, threads: options.threads ?? 0 });
-      check = await checkQuantized(host, options, { baseline: options.model, candidate: output.path }, data, quantized.samples);
+      check = await checkQuantized(host, options, { baseline: quantized.baseline ?? options.model, candidate: output.path }, data, quantized.samples);
       // Kernels of another processor say nothing about the target's speed.
       if (quantized.foreignTarget) check = { ...check, speedup: null, speedupInterval: null };
       if (check.speedup !== null && check.speedup < 1) slowNodes = (await quantized.findSlowNodes?.()) ?? [];
-      warnAboutCheck(options, warnings, check, quantized.samples, slowNodes, quantized.search !== undefined);
+      warnAboutCheck(options, warnings, check, quantized, slowNodes);
     }
     if (quantized.foreignTarget) {
       const message = `the target is ${quantized.target} and this machine is not: what fuses there was looked up here, errors were measured on other kernels, and speed cannot be judged here`;
@@ -133,12 +134,13 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
 }
 
 /**
- * `auto`: static where there is data or a table, and dynamic for what static quantization does not reach; dynamic where there is neither or
+ * `auto`: qat where the model carries Q/DQ, otherwise static where there is data or a table, and dynamic for what static quantization does not reach; dynamic where there is neither or
  * where nothing can be static.
  */
 async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
   const { mode = QUANTIZE_DEFAULTS.mode, calibration } = job.options;
   if (job.options.plan) return quantizeByRecord(job, job.options.plan);
+  if (mode === 'qat' || (mode === 'auto' && carriesQdq(job.model))) return quantizeQat(job);
   if (mode === 'dynamic' || (mode === 'auto' && !calibration && !job.data)) return quantizeDynamic(job);
   try {
     return await quantizeStatic(job);
@@ -176,8 +178,12 @@ function checkOptions(options: QuantizeOptions): void {
   if (options.target && !(options.target in TARGETS)) throw new QdqError('usage', `unknown target "${options.target}"`, `Targets: ${Object.keys(TARGETS).join(', ')}.`);
 }
 
-function refuseQuantized(model: Model, path: string): void {
-  const pair = model.graph.nodes.find((node) => isDequantize(node) || /^QLinear|^DynamicQuantize|^(MatMul|Conv)Integer$/.test(node.opType));
+function refuseQuantized(model: Model, { model: path, mode = QUANTIZE_DEFAULTS.mode }: QuantizeOptions): void {
+  if (carriesQdq(model)) {
+    if (mode === 'qat' || mode === 'auto') return;
+    throw new QdqError('usage', `${path} carries Q/DQ already, and --mode ${mode} starts from a float model`, 'Take --mode qat, which keeps its scales, or give the float model.');
+  }
+  const pair = model.graph.nodes.find((node) => /^DynamicQuantize|^(MatMul|Conv)Integer$/.test(node.opType));
   if (!pair) return;
   throw new QdqError('usage', `${path} is quantized already: it has ${pair.opType} nodes`, 'See what it runs as with `qdq inspect`, or give the float model.');
 }
@@ -190,10 +196,10 @@ function withPlanReasons(report: IntegerReport, planned: readonly QuantizedNode[
   return { ...report, nodes: report.nodes.map((node) => (node.reason ? { ...node, reason: reasonOf(node) } : node)) };
 }
 
-function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: QuantizeCheck, samples: SamplePartition, slowNodes: readonly SlowNode[], searched: boolean): void {
+function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: QuantizeCheck, { mode, samples, search }: QuantizedModel, slowNodes: readonly SlowNode[]): void {
   if (!check.heldOut) {
     const message = `the ${check.samples} samples that the figures come from also gave the ranges or chose the method, which flatters them`;
-    const advice = samples.all.length < 8 ? 'Give eight or more samples; every fourth is then held out.' : 'Judge it with `qdq compare` on samples that calibration has not seen.';
+    const advice = (samples?.all.length ?? 0) < 8 ? 'Give eight or more samples; every fourth is then held out.' : 'Judge it with `qdq compare` on samples that calibration has not seen.';
     warn(options, warnings, { code: 'not-held-out', message, advice });
   }
   for (const name of check.collapsed) {
@@ -204,7 +210,7 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
     });
   }
   const { minSqnr = QUANTIZE_DEFAULTS.minSqnr, maxDrop } = options;
-  const budgeted = searched && maxDrop === undefined ? Object.entries(check.simulatedSqnrDb) : [];
+  const budgeted = search && maxDrop === undefined ? Object.entries(check.simulatedSqnrDb) : [];
   for (const [name, sqnrDb] of budgeted) {
     if (sqnrDb === null || sqnrDb >= minSqnr) continue;
     warn(options, warnings, {
@@ -224,7 +230,7 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
   if (check.speedup !== null && check.speedup < 1) {
     warn(options, warnings, {
       code: 'slower',
-      message: `the quantized model is slower than fp32 on this machine: ${check.speedup.toFixed(2)} times its speed`,
+      message: `the quantized model is slower than ${mode === 'qat' ? 'the model that came in' : 'fp32'} on this machine: ${check.speedup.toFixed(2)} times its speed`,
       advice:
         slowNodes.length > 0
           ? `${slowNodes.length} nodes cost more on integers than in float, ${slowNodes[0]!.name} first; leave them in float with --exclude, or let --effort normal find out.`

@@ -35,7 +35,10 @@ def strip_source_locations(graph):
         node.ClearField("metadata_props")
 
 
-def session(path):
+def session(path, simulate=False):
+    """A session on one thread; with `simulate`, Q/DQ run in float as they are written."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    if simulate:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

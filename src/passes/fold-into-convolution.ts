@@ -7,7 +7,7 @@ import { numbersOf } from '../tensor/values.js';
 import { passResult, type Change, type PassResult } from './pass.js';
 
 /** y = scale · x + shift for each output channel. */
-interface ChannelAffine {
+export interface ChannelAffine {
   readonly scale: Float64Array;
   readonly shift: Float64Array;
 }
@@ -57,7 +57,8 @@ function outputChannels(conv: Node, weight: Tensor): number {
   return conv.opType === 'Conv' ? weight.dims[0]! : weight.dims[1]! * intAttribute(conv, 'group', 1);
 }
 
-function channelAffine(index: GraphIndex, follower: Node, conv: Node, weight: Tensor): ChannelAffine | undefined {
+/** What a node that reads a convolution's output does to each channel; undefined where it does anything else. */
+export function channelAffine(index: GraphIndex, follower: Node, conv: Node, weight: Tensor): ChannelAffine | undefined {
   if (follower.domain !== '') return undefined;
   const channels = outputChannels(conv, weight);
   if (follower.opType === 'BatchNormalization') return batchNormAffine(index, follower, channels);

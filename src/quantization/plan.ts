@@ -62,7 +62,7 @@ export interface PlannedNode {
 /** All decisions of a quantization as plain data: a recipe carries it out, `--dry-run` prints it. */
 export interface QuantizationPlan {
   readonly schema: 'qdq.plan/1';
-  readonly mode: 'static' | 'dynamic';
+  readonly mode: 'static' | 'dynamic' | 'qat';
   readonly target: TargetName;
   readonly activationType: QuantizedType;
   readonly weightType: QuantizedType;

@@ -27,7 +27,7 @@ export function describeQuantize(result: QuantizeResult, model: string, options:
         ['time', describeTime(result)],
       ]),
       ...warningsSection(result.warnings, options),
-      ...(check ? checkSection(check) : []),
+      ...(check ? checkSection(check, result.mode) : []),
       ...(integer ? integerSection(integer, { floatNodesOnly: plan !== null }) : []),
       ...slowNodesSection(result),
       ...searchSection(result),
@@ -43,13 +43,13 @@ function describeTime({ durationMs: { total, ...phases } }: QuantizeResult): str
   return `${duration(total)}${parts.length > 0 ? `: ${parts.map(([phase, ms]) => `${phase} ${duration(ms)}`).join(', ')}` : ''}`;
 }
 
-function checkSection(check: QuantizeCheck): Block[] {
+function checkSection(check: QuantizeCheck, mode: QuantizeResult['mode']): Block[] {
   const { speedupInterval: speedup } = check;
   const from = `${countOf(check.samples, 'sample')}, ${check.heldOut ? 'held out from ranges and choices' : 'which also gave the ranges'}`;
   const how = `median [95 % interval] of ${countOf(check.runs, 'interleaved pair')} of runs, ${threadsText(check.threads)}`;
   const slow: Text = speedup ? span(`${speedupText(speedup)} ${how}`, speedup.median < 1 ? 'bad' : 'good') : NOT_AVAILABLE;
   return [
-    heading('Measured against the float model'),
+    heading(mode === 'qat' ? 'Measured against the model that came in' : 'Measured against the float model'),
     facts([['figures from', from], ['speed-up', slow], ...taskFact(check), ...Object.keys(check.sqnrDb).map((name): Fact => [`output ${name}`, describeOutput(check, name)])]),
   ];
 }

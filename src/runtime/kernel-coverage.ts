@@ -26,6 +26,8 @@ export interface KernelCoverage {
   readonly readDequantized: readonly string[];
   /** Names of nodes that stand beside Q and DQ nodes of the fused graph that convert for no integer kernel. */
   readonly besideDangling: readonly string[];
+  /** Outputs of the model's Q and DQ nodes that convert for no integer kernel (see `danglingQdqNodes`). */
+  readonly danglingQdq: readonly string[];
 }
 
 /** Looks up what each compute node of a model runs as. */
@@ -35,7 +37,7 @@ export const coverageTask = defineTask(
   async (args: CoverageOptions & { model: StagedModel; scratchPath: string }): Promise<KernelCoverage> => {
     const model = await readStaged(args.model);
     const fused = await fusedGraph(markNodes(model), args.model.externalDataFolder, args.scratchPath, args);
-    return { report: integerReport(model, fused), readDequantized: nodesReadingDequantized(fused), besideDangling: nodesBesideDangling(model, fused) };
+    return { report: integerReport(model, fused), readDequantized: nodesReadingDequantized(fused), besideDangling: nodesBesideDangling(model, fused), danglingQdq: danglingOutputs(fused) };
   },
 );
 
@@ -71,6 +73,10 @@ function pastPairs(graph: Graph, nodes: readonly Node[]): Node[] {
   return [...seen];
 }
 
+function danglingOutputs(fused: FusedGraph): string[] {
+  return danglingQdq(fused.graph).flatMap((node) => fused.marked(node).flatMap((marked) => (isQuantize(marked) || isDequantize(marked) ? marked.outputs : [])));
+}
+
 /** Joins a model with what the runtime made of it. */
 export function integerReport(model: Model, fused: FusedGraph): IntegerReport {
   const kernels = kernelsByNode(model.graph, fused);
@@ -84,7 +90,7 @@ export function integerReport(model: Model, fused: FusedGraph): IntegerReport {
     macsShare: null,
     timeShare: null,
     time: null,
-    danglingQdqNodes: danglingQdq(fused.graph),
+    danglingQdqNodes: danglingQdq(fused.graph).length,
     weightBytes: weightBytes(model.graph, fused.graph),
     nodes,
   };
@@ -161,7 +167,9 @@ function describeWeights(node: Node, graph: Graph): string | null {
     if (!found || found.tensor.dims.length < 2 || found.tensor.storage.byteLength <= largest) return;
     const { tensor, dequantize, quantize } = found;
     largest = tensor.storage.byteLength;
-    const scale = dequantize ? index.constant(dequantize.inputs[1]!) : (dynamicScale(index, node, i) ?? quantizedOperatorScale(index.constant(node.inputs[i + 1] ?? ''), tensor));
+    // MatMulIntegerToFloat takes both scales behind both operands.
+    const next = node.inputs[node.opType === 'MatMulIntegerToFloat' ? i + 2 : i + 1] ?? '';
+    const scale = dequantize ? index.constant(dequantize.inputs[1]!) : (dynamicScale(index, node, i) ?? quantizedOperatorScale(index.constant(next), tensor));
     const isLstm = node.opType === 'DynamicQuantizeLSTM';
     const granularity = !scale ? '' : !isLstm && isBlocked(scale) ? ' in blocks' : elementCount(scale.dims) > (isLstm ? scale.dims[0]! : 1) ? ' per channel' : ' per tensor';
     const stored = dtypeInfo(tensor.dtype).short;
@@ -227,8 +235,8 @@ function danglingNodes(graph: Graph): Node[] {
   return all.filter((node) => !useful.has(node));
 }
 
-function danglingQdq(graph: Graph): number {
-  return danglingNodes(graph).length + graph.nodes.flatMap(subgraphsOf).reduce((sum, body) => sum + danglingQdq(body), 0);
+function danglingQdq(graph: Graph): Node[] {
+  return [...danglingNodes(graph), ...graph.nodes.flatMap(subgraphsOf).flatMap(danglingQdq)];
 }
 
 /** Whether all that reads a DequantizeLinear quantizes again with the same parameters. */

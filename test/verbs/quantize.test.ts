@@ -46,6 +46,14 @@ function changed(tensor: Tensor, change: (value: number) => number): Tensor {
   return tensorFromArray('float32', tensor.dims, Float32Array.from(numbersOf(tensor), change));
 }
 
+/** A product whose input is quantized in every run. */
+function dynamicModel(): ReturnType<typeof tinyModel> {
+  const g = new GraphBuilder();
+  g.op('q', 'DynamicQuantizeLinear', [g.input('image', [2, 4])], { outputs: ['q', 's', 'z'] });
+  g.output(g.op('y', 'MatMulInteger', ['q', g.integerWeight('w', [4, 3])[0], 'z']));
+  return g.model();
+}
+
 describe('the same input and options give the same bytes', () => {
   test('with all that decides by measured error', async () => {
     const [a, b] = [await make('a.onnx'), await make('b.onnx')];
@@ -334,7 +342,11 @@ describe('what is refused', () => {
   refused('an unknown target', () => make('x.onnx', { target: 'ort-riscv' as 'ort-x64' }), 'usage', /"ort-riscv"/);
   refused('a missing model', () => make('x.onnx', { model: at('absent.onnx') }), 'file-not-found', /absent\.onnx/);
   refused('a model that is cut off', () => make('x.onnx', { model: at('half.onnx.cut') }), 'not-onnx', /half\.onnx\.cut/);
-  refused('a model that is quantized already', () => make('x.onnx', { model: at('vnni.onnx') }), 'usage', /quantized already: it has (De)?[qQ]uantizeLinear nodes/);
+  for (const mode of ['static', 'dynamic'] as const) {
+    refused(`a model that is quantized already, with --mode ${mode}`, () => make('x.onnx', { model: at('vnni.onnx'), mode }), 'usage', new RegExp(`vnni\\.onnx carries Q/DQ already, and --mode ${mode} starts from a float model`));
+  }
+  writeFileSync(at('dynamic-already.onnx'), encodeModel(dynamicModel()));
+  refused('a model that is quantized dynamically already', () => make('x.onnx', { model: at('dynamic-already.onnx') }), 'usage', /quantized already: it has DynamicQuantizeLinear nodes/);
   refused('a model whose nodes are all excluded', () => make('x.onnx', { exclude: ['*'], mode: 'static' }), 'nothing-to-quantize', /excluded by --exclude/);
   refused('a place that cannot be written', () => make('no/such/folder/x.onnx'), 'file-unwritable', /x\.onnx/);
 });

@@ -1,0 +1,190 @@
+import { createNode } from '../graph/graph-editor.js';
+import { soleReader, type GraphIndex } from '../graph/graph-index.js';
+import type { Model, Node } from '../graph/model.js';
+import { passResult, type PassResult } from '../passes/pass.js';
+import { integerScalar, quantizeValue, representableRange } from '../tensor/affine.js';
+import { numbersOf } from '../tensor/values.js';
+import { ruleOf } from './operator-rules.js';
+import { isActivation, isDequantizedValue, PairEditor, parametersOf, quantizersOf, readsIntegers, sourceOf } from './qat-pairs.js';
+import { dequantizerOf, integerLimits, isQuantizeLinear, labelOf, sameMapping } from './qat-quantizer.js';
+
+/** Joins several QuantizeLinear nodes that make the same integers of one value. */
+export function mergeQuantizers(model: Model): PassResult {
+  const pairs = new PairEditor(model.graph);
+  const { index, editor } = pairs;
+  const merged: string[] = [];
+  const values = new Set(model.graph.nodes.filter(isQuantizeLinear).map((node) => node.inputs[0]!));
+  for (const value of values) {
+    const [first, ...others] = quantizersOf(index, value);
+    for (const other of others) {
+      const output = other.node.outputs[0]!;
+      if (!sameMapping(first!, other) || index.isOutput(output)) continue;
+      editor.replace(other.node);
+      editor.renameUses(output, first!.node.outputs[0]!);
+      merged.push(labelOf(other.node));
+    }
+  }
+  if (merged.length === 0) return { model, changes: [] };
+  return passResult(model, pairs.finish(), [{ pass: 'merge-quantizers', names: merged, message: `${merged.length} QuantizeLinear nodes that another one repeats were joined with it` }]);
+}
+
+/**
+ * Lets all readers of a value that an integer kernel can make, and that training quantizes for one of them, read it through that Q/DQ: a residual
+ * input, or the graph's output. The runtime fuses a node only where QuantizeLinear alone reads its result.
+ */
+export function shareQuantized(model: Model): PassResult {
+  const pairs = new PairEditor(model.graph);
+  const { index } = pairs;
+  const shared: string[] = [];
+  for (const node of model.graph.nodes) {
+    for (const value of node.outputs) {
+      const quantizers = value ? quantizersOf(index, value) : [];
+      const [quantizer] = quantizers;
+      const source = quantizer && sourceOf(index, value);
+      if (quantizers.length !== 1 || !source || !readsIntegers(index, source)) continue;
+      if (index.uses(value).length === 1 && !index.isOutput(value)) continue;
+      const raw = pairs.editor.names.unique(`${value}_f`);
+      const outputs = pairs.outputsOf(node);
+      outputs[outputs.indexOf(value)] = raw;
+      pairs.inputsOf(quantizer.node)[0] = raw;
+      const { domain, names } = parametersOf(quantizer);
+      const dequantize = createNode({ name: pairs.editor.names.unique(`${value}_DQ`), opType: 'DequantizeLinear', domain, inputs: [quantizer.node.outputs[0]!, ...names], outputs: [value] });
+      pairs.editor.add(dequantize);
+      shared.push(value);
+    }
+  }
+  for (const { name } of model.graph.inputs) {
+    const [quantizer, ...others] = quantizersOf(index, name);
+    if (!quantizer || others.length > 0) continue;
+    const dequantize = index.uses(quantizer.node.outputs[0]!).map((use) => dequantizerOf(index, use.node.outputs[0])).find((found) => found && sameMapping(found, quantizer));
+    for (const { node, input } of index.uses(name)) {
+      const rule = ruleOf(node);
+      if (!dequantize || input < 0 || (rule?.kind !== 'join' && rule?.kind !== 'compute')) continue;
+      pairs.inputsOf(node)[input] = dequantize.node.outputs[0]!;
+      shared.push(name);
+    }
+  }
+  if (shared.length === 0) return { model, changes: [] };
+  const message = `${shared.length} values that training quantizes for one reader are read through the same Q/DQ by their other readers`;
+  return passResult(model, pairs.finish(), [{ pass: 'share-quantized', names: shared, message }]);
+}
+
+/**
+ * Gives operators that only move elements Q/DQ on both sides, where one side has them: before and behind it stand the same integers, so the
+ * results do not change. A Q behind a Concat goes before each of its inputs likewise.
+ */
+export function completeCarriers(model: Model): PassResult {
+  const added: string[] = [];
+  let { graph } = model;
+  for (;;) {
+    const pairs = new PairEditor(graph);
+    const { index } = pairs;
+    const before = added.length;
+    for (const node of graph.nodes) {
+      const rule = ruleOf(node);
+      const isConcat = node.opType === 'Concat' && rule !== undefined;
+      const [output = '', ...others] = node.outputs;
+      if ((rule?.kind !== 'carrier' && !isConcat) || rule.obstacle?.(node) || others.some(Boolean) || added.length > before) continue;
+      const inputs = isConcat ? node.inputs.map((_, i) => i) : [0];
+      const behind = index.isOutput(output) ? undefined : quantizersOf(index, output);
+      if (behind?.length === 1 && index.uses(output).length === 1) {
+        for (const i of inputs) {
+          const value = node.inputs[i]!;
+          const source = sourceOf(index, value);
+          if (isDequantizedValue(index, value) || !source || !readsIntegers(index, source) || soleReader(index, value) !== node) continue;
+          pairs.quantizeForAll(index.producer(value)!, value, parametersOf(behind[0]!));
+          added.push(value);
+        }
+        continue;
+      }
+      const ahead = isConcat || behind?.length !== 0 ? undefined : dequantizerOf(index, node.inputs[0]);
+      if (!ahead || !isDequantizedValue(index, node.inputs[0]!) || !leadsToIntegers(index, output)) continue;
+      pairs.quantizeForAll(node, output, parametersOf(ahead));
+      added.push(output);
+    }
+    if (added.length === before) break;
+    graph = pairs.finish();
+  }
+  const message = `${added.length} values before or behind operators that only move elements got the Q/DQ of the other side`;
+  return passResult(model, graph, added.length > 0 ? [{ pass: 'complete-carriers', names: added, message }] : []);
+}
+
+/** Whether an integer kernel could read a value if it were quantized, at once or behind operators that move elements. */
+export function leadsToIntegers(index: GraphIndex, value: string): boolean {
+  return index.uses(value).some(({ node, input }) => {
+    const rule = ruleOf(node);
+    if (!rule || input < 0 || rule.obstacle?.(node)) return false;
+    if (rule.kind === 'carrier') return input === 0 && node.outputs.some((output) => output && leadsToIntegers(index, output));
+    const others = (rule.activations === 'all' ? node.inputs.map((_, i) => i) : rule.kind === 'compute' ? [0, 1] : rule.activations).filter((i) => i !== input);
+    if (!others.every((i) => index.producer(node.inputs[i]!)?.opType === 'DequantizeLinear')) return false;
+    return rule.kind === 'compute' || quantizersOf(index, node.outputs[0]!).length > 0;
+  });
+}
+
+/**
+ * Puts a Relu or Clip that quantization does not make redundant behind its QuantizeLinear, as a Clip of integers: the operator before it can
+ * then run on integers. Rounding keeps the order of numbers, so the integers are the same.
+ */
+export function clipIntegers(model: Model): PassResult {
+  const { graph } = model;
+  const pairs = new PairEditor(graph);
+  const { index, editor } = pairs;
+  const moved: string[] = [];
+  for (const node of graph.nodes) {
+    if (!isActivation(node)) continue;
+    const [value = ''] = node.inputs;
+    const [output = ''] = node.outputs;
+    const bounds = boundsOf(index, node);
+    const source = index.producer(value);
+    const quantize = soleReader(index, output);
+    const [quantizer] = quantizersOf(index, output);
+    if (!bounds || !source || !quantize || quantizer?.node !== quantize || soleReader(index, value) !== node || index.isOutput(quantize.outputs[0]!)) continue;
+    const ahead = dequantizerOf(index, value);
+    const sameBefore = ahead !== undefined && sameMapping(ahead, quantizer);
+    if (!sameBefore && (!readsIntegers(index, source) || ruleOf(source)?.kind === 'carrier')) continue;
+    if (quantizer.dtype !== 'uint8' && quantizer.dtype !== 'int8') continue;
+    const [scale, zeroPoint] = [quantizer.scales[0]!, quantizer.zeroPoints[0]!];
+    const [low, high] = representableRange({ dtype: quantizer.dtype, scale, zeroPoint });
+    if (low >= bounds[0] && high <= bounds[1]) continue;
+    const [quantized = ''] = quantize.outputs;
+    const raw = sameBefore ? ahead.node.inputs[0]! : editor.names.unique(`${quantized}_raw`);
+    const [qmin, qmax] = integerLimits(quantizer.dtype)!;
+    const bound = (x: number, hint: string) =>
+      Number.isFinite(x) ? editor.addInitializer(`${output}_${hint}`, integerScalar(quantizer.dtype, quantizeValue(x, scale, zeroPoint, qmin, qmax))) : '';
+    const clipInputs = [raw, bound(bounds[0], 'low'), bound(bounds[1], 'high')];
+    if (clipInputs[2] === '') clipInputs.pop();
+    const clip = createNode({ name: node.name, opType: 'Clip', inputs: clipInputs, outputs: [quantized] });
+    editor.replace(node, clip);
+    if (sameBefore) editor.replace(quantize);
+    else editor.replace(quantize, { ...quantize, inputs: [value, ...quantize.inputs.slice(1)], outputs: [raw] });
+    moved.push(labelOf(node));
+  }
+  if (moved.length === 0) return { model, changes: [] };
+  const message = `${moved.length} activations went behind their QuantizeLinear, as Clip of integers`;
+  return passResult(model, pairs.finish(), [{ pass: 'clip-integers', names: moved, message }]);
+}
+
+function boundsOf(index: GraphIndex, node: Node): readonly [number, number] | undefined {
+  if (node.opType === 'Relu') return [0, Infinity];
+  const bound = (i: number, fallback: number) => {
+    if (!node.inputs[i]) return fallback;
+    const constant = index.constant(node.inputs[i]);
+    return constant && numbersOf(constant)[0];
+  };
+  const [low, high] = [bound(1, -Infinity), bound(2, Infinity)];
+  return low === undefined || high === undefined ? undefined : [low, high];
+}
+
+/** Runs the exact rearrangements above in order. */
+export function arrangePairs(model: Model): PassResult {
+  const passes = [mergeQuantizers, shareQuantized, completeCarriers, shareQuantized, clipIntegers];
+  const changes = [];
+  let current = model;
+  for (const pass of passes) {
+    const result = pass(current);
+    current = result.model;
+    changes.push(...result.changes);
+  }
+  return { model: current, changes };
+}
+

@@ -1,0 +1,204 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Model } from '../../src/graph/model.js';
+import { checkGraph } from '../../src/graph/check-graph.js';
+import { foldWeights } from '../../src/quantization/qat-weights.js';
+import { recognizeFakeQuantize, hasFakeQuantize } from '../../src/quantization/qat-fake-quantize.js';
+import { integerArray, type QuantizedType } from '../../src/tensor/affine.js';
+import { tensorFromArray } from '../../src/tensor/tensor.js';
+import { numbersOf } from '../../src/tensor/values.js';
+import { GraphBuilder, SAME_PADS } from '../helpers/graph-builder.js';
+import { parseModel } from '../helpers/graph-text.js';
+import { assertExact, operators } from './qat-model.js';
+
+/** Multiples of half a step, some beyond the range: ties and saturation. */
+const TIES = Array.from({ length: 24 }, (_, i) => (i - 11) * 0.5 * 0.25).concat([100, -100, 0.1, -0.1, 31.75, -32, -32.125, 31.875]);
+
+interface WeightCase {
+  readonly name: string;
+  readonly build: (g: GraphBuilder) => void;
+  readonly opset?: number;
+  /** Operators after folding. */
+  readonly after: readonly string[];
+}
+
+const zeros = (g: GraphBuilder, name: string, dtype: QuantizedType, value: number, count?: number) =>
+  g.constant(name, tensorFromArray(dtype, count === undefined ? [] : [count], integerArray(dtype, count ?? 1).fill(value)));
+
+function quantized(g: GraphBuilder, value: string, dtype: QuantizedType, scales: readonly number[], { axis, zeroPoint = 0, between = (v: string) => v, axisAfter = axis }: { axis?: number; zeroPoint?: number; between?: (v: string) => string; axisAfter?: number } = {}): string {
+  const perChannel = axis !== undefined;
+  const s = g.floats(`${value}_s`, scales, perChannel ? [scales.length] : []);
+  const z = zeros(g, `${value}_z`, dtype, zeroPoint, perChannel ? scales.length : undefined);
+  const attributes = (at: number | undefined) => (at === undefined ? {} : { attributes: { axis: at } });
+  const q = g.op(`${value}_q`, 'QuantizeLinear', [value, s, z], attributes(axis));
+  return g.op(`${value}_dq`, 'DequantizeLinear', [between(q), s, z], attributes(axisAfter));
+}
+
+const CASES: readonly WeightCase[] = [
+  ...(['int8', 'uint8'] as const).map((dtype): WeightCase => ({
+    name: `${dtype}, per tensor, ties and saturation`,
+    build: (g) => g.output(g.op('y', 'Add', [g.input('x', [32]), quantized(g, g.floats('w', TIES), dtype, [0.25], { zeroPoint: dtype === 'int8' ? 3 : 131 })])),
+    after: ['DequantizeLinear', 'Add'],
+  })),
+  ...(['int16', 'uint16'] as const).map((dtype): WeightCase => ({
+    name: dtype,
+    opset: 21,
+    build: (g) => g.output(g.op('y', 'Add', [g.input('x', [32]), quantized(g, g.floats('w', TIES), dtype, [0.001], { zeroPoint: 7 })])),
+    after: ['DequantizeLinear', 'Add'],
+  })),
+  {
+    name: 'per channel of a convolution',
+    build: (g) => g.output(g.op('y', 'Conv', [g.input('x', [1, 3, 5, 5]), quantized(g, g.weight('w', [4, 3, 3, 3]), 'int8', [0.01, 0.02, 0.003, 0.5], { axis: 0 })], { attributes: SAME_PADS })),
+    after: ['DequantizeLinear', 'Conv'],
+  },
+  {
+    name: 'a Transpose between Q and DQ, with negative axes',
+    build: (g) => {
+      const between = (q: string) => g.op('t', 'Transpose', [q], { attributes: { perm: [1, 0] } });
+      g.output(g.op('y', 'MatMul', [g.input('x', [2, 3]), quantized(g, g.weight('w', [4, 3]), 'int8', [0.01, 0.02, 0.003, 0.5], { axis: -2, between, axisAfter: -1 })]));
+    },
+    after: ['DequantizeLinear', 'MatMul'],
+  },
+  {
+    name: 'a Transpose and a Reshape behind the DQ, which carry the axis',
+    build: (g) => {
+      const w = quantized(g, g.weight('w', [4, 3, 1]), 'int8', [0.01, 0.02, 0.003, 0.5], { axis: 0 });
+      const flat = g.op('r', 'Reshape', [w, g.ints('shape', [0, -1])]);
+      g.output(g.op('y', 'MatMul', [g.input('x', [2, 3]), g.op('t', 'Transpose', [flat])]));
+    },
+    after: ['DequantizeLinear', 'MatMul'],
+  },
+  {
+    name: 'Clip between Q and DQ, for a range of 4 bits',
+    build: (g) => {
+      const between = (q: string) => g.op('c', 'Clip', [q, zeros(g, 'low', 'int8', -7), zeros(g, 'high', 'int8', 7)]);
+      g.output(g.op('y', 'MatMul', [g.input('x', [2, 3]), quantized(g, g.weight('w', [3, 4]), 'int8', [0.05], { between })]));
+    },
+    after: ['DequantizeLinear', 'MatMul'],
+  },
+  {
+    name: 'Squeeze, Unsqueeze, Flatten and Identity between Q and DQ',
+    build: (g) => {
+      const between = (q: string) => g.op('i', 'Identity', [g.op('f', 'Flatten', [g.op('u', 'Unsqueeze', [g.op('s', 'Squeeze', [q, g.ints('a', [1])]), g.ints('b', [2])])])]);
+      g.output(g.op('y', 'MatMul', [g.input('x', [2, 3]), quantized(g, g.weight('w', [3, 1, 4]), 'uint8', [0.01], { zeroPoint: 120, between })]));
+    },
+    after: ['DequantizeLinear', 'MatMul'],
+  },
+];
+
+describe('foldWeights makes the integers that QuantizeLinear makes', () => {
+  for (const { name, build, opset = 13, after } of CASES) {
+    test(name, async () => {
+      const g = new GraphBuilder(opset);
+      build(g);
+      const before = { ...g.model(), irVersion: 10 };
+      const folded = foldWeights(before);
+      await assertExact(before, folded);
+      assert.deepEqual(operators(folded.model), after);
+      assert.deepEqual(checkGraph(folded.model.graph), []);
+      assert.ok(![...folded.model.graph.initializers].some(([key, tensor]) => key === 'w' && tensor.dtype === 'float32'), 'the float weight is gone');
+      assert.equal(foldWeights(folded.model).model, folded.model, 'a second time it finds nothing');
+    });
+  }
+
+  test('blocks of 4 bits', async () => {
+    const before = parseModel(`
+      ir 10
+      opset 21
+      input x float32[2,4]
+      const w float32[4,2] 0.5 -0.75 1.25 0.125 -2 0.3 0.25 9
+      const s float32[2,2] 0.25 0.125 0.5 1
+      const z int4[2,2] 0 1
+      q = QuantizeLinear(w, s, z) axis=0 block_size=2
+      dq = DequantizeLinear(q, s, z) axis=0 block_size=2
+      y = MatMul(x, dq)
+      output y float32[2,2]`.replace('const z int4[2,2] 0 1', 'z = Constant() value=int4[2,2](0 0)'));
+    const z = tensorFromArray('int4', [2, 2], Uint8Array.of(0x10, 0x0f));
+    const graph = { ...before.graph, nodes: before.graph.nodes.filter(({ opType }) => opType !== 'Constant'), initializers: new Map(before.graph.initializers).set('z', z) };
+    const model: Model = { ...before, graph };
+    const folded = foldWeights(model);
+    // The binding of Node has no 4 bits: the integers are compared with what the formula gives.
+    const stored = [...folded.model.graph.initializers.values()].find(({ dims, dtype }) => dtype === 'int4' && dims.join() === '4,2')!;
+    assert.deepEqual(Array.from(numbersOf(stored)), [2, -5, 5, 2, -5, 0, -1, 7]);
+    assert.deepEqual(operators(folded.model), ['DequantizeLinear', 'MatMul']);
+  });
+
+  test('what does not keep channels together stays, with the reason', () => {
+    const g = new GraphBuilder();
+    const w = quantized(g, g.weight('w', [4, 3, 2]), 'int8', [0.1, 0.2, 0.3], { axis: 1 });
+    g.output(g.op('y', 'MatMul', [g.input('x', [2, 12]), g.op('r', 'Reshape', [w, g.ints('shape', [12, 2])])]));
+    const { model, changes } = foldWeights(g.model());
+    assert.deepEqual(operators(model), ['DequantizeLinear', 'Reshape', 'MatMul']);
+    assert.match(changes.map(({ message }) => message).join('\n'), /does not keep the channels of its scales together/);
+  });
+
+  test('a scale that is computed stays, with the reason; NaN is an error', () => {
+    const g = new GraphBuilder();
+    const scale = g.op('s2', 'Abs', [g.input('s', [])]);
+    const q = g.op('q', 'QuantizeLinear', [g.weight('w', [3, 4]), scale]);
+    g.output(g.op('y', 'MatMul', [g.input('x', [2, 3]), g.op('dq', 'DequantizeLinear', [q, scale])]));
+    const { model, changes } = foldWeights(g.model());
+    assert.deepEqual(operators(model), ['Abs', 'QuantizeLinear', 'DequantizeLinear', 'MatMul']);
+    assert.match(changes[0]!.message, /is no float32 constant/);
+    const bad = new GraphBuilder();
+    bad.output(bad.op('y', 'Add', [bad.input('x', [2]), quantized(bad, bad.floats('w', [1, NaN]), 'int8', [0.1])]));
+    assert.throws(() => foldWeights(bad.model()), { code: 'model-invalid', message: /"w".*NaN/ });
+  });
+});
+
+describe('recognizeFakeQuantize', () => {
+  const spelled = (zeroPoint: string) => parseModel(`
+    input x float32[1,2,4,4]
+    const w float32[3,2,1,1] 0.31 -0.2 0.77 0.05 -0.9 0.125
+    const sw float32[3,1,1,1] 0.05 0.1 0.125
+    const sx float32[] 0.0625
+    const low float32[] -7
+    const high float32[] 7
+    const zero float32[] 0
+    const top float32[] 255
+    const zp float32[] 128
+    wd = Div(w, sw)
+    wr = Round(wd)
+    wc = Clip(wr, low, high)
+    wq = Mul(wc, sw)
+    xd = Div(x, sx)
+    ${zeroPoint === '' ? 'xr = Round(xd)' : 'xa = Add(xd, zp)\n    xr = Round(xa)'}
+    xc = Clip(xr, ${zeroPoint === '' ? 'low, high' : 'zero, top'})
+    ${zeroPoint === '' ? 'xq = Mul(xc, sx)' : 'xs = Sub(xc, zp)\n    xq = Mul(xs, sx)'}
+    y = Conv(xq, wq)
+    output y float32[1,3,4,4]`);
+
+  test('of weights for each channel and of activations with a zero point', async () => {
+    const before = spelled('128');
+    assert.ok(hasFakeQuantize(before));
+    const recognized = recognizeFakeQuantize(before);
+    await assertExact(before, recognized, 1e-6);
+    assert.deepEqual(operators(recognized.model).sort(), ['Clip', 'Conv', 'DequantizeLinear', 'DequantizeLinear', 'QuantizeLinear', 'QuantizeLinear']);
+    const folded = foldWeights(recognized.model);
+    await assertExact(recognized.model, folded);
+    assert.deepEqual(operators(folded.model).sort(), ['Conv', 'DequantizeLinear', 'DequantizeLinear', 'QuantizeLinear']);
+  });
+
+  test('a range narrower than its type stays as a Clip of integers', async () => {
+    const before = spelled('');
+    const recognized = recognizeFakeQuantize(before);
+    await assertExact(before, recognized, 1e-6);
+    assert.equal(operators(recognized.model).filter((opType) => opType === 'Clip').length, 2);
+  });
+
+  test('other arithmetic with Round is left alone', () => {
+    const before = parseModel(`
+      input x float32[4]
+      const s float32[] 0.5
+      const other float32[] 0.25
+      const low float32[] -7
+      const high float32[] 7
+      d = Div(x, s)
+      r = Round(d)
+      c = Clip(r, low, high)
+      y = Mul(c, other)
+      output y float32[4]`);
+    assert.ok(!hasFakeQuantize(before));
+    assert.equal(recognizeFakeQuantize(before).model, before);
+  });
+});

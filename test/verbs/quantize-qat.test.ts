@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import type { Model } from '../../src/graph/model.js';
+import { compare, inspect, quantize, readModel, type QuantizeOptions } from '../../src/index.js';
+import { encodeModel } from '../../src/onnx/model-codec.js';
+import { numbersOf } from '../../src/tensor/values.js';
+import { noise, writeSample } from '../cli/tiny-model.js';
+import { GraphBuilder, SAME_PADS } from '../helpers/graph-builder.js';
+import { runModel } from '../helpers/run-model.js';
+import { noSharedModels, sampleModels, sharedModels } from '../helpers/shared-models.js';
+import { openData } from '../../src/data/open-data.js';
+import { modelInputs } from '../../src/data/model-inputs.js';
+import { QUANTIZE } from './interface.js';
+import { assertShape } from './shape.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'qdq-qat-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const at = (name: string) => join(folder, name);
+
+const data = at('data');
+mkdirSync(data);
+for (let i = 0; i < 12; i++) writeSample(join(data, `${i}.npz`), { x: noise([1, 4, 6, 6], 50 + i) });
+
+function file(name: string, model: Model): string {
+  writeFileSync(at(name), encodeModel(model));
+  return at(name);
+}
+
+const quantizeFile = (model: string, more: Partial<QuantizeOptions> = {}) => quantize({ model, output: at('out.onnx'), threads: 1, target: 'ort-x64', ...more });
+
+/** Q/DQ before each convolution only, as TensorRT's tools train: nothing behind the first convolution, which an Add reads. */
+function inputsOnly(): Model {
+  const g = new GraphBuilder();
+  const conv = (name: string, x: string) => g.op(name, 'Conv', [x, g.quantizedWeight(`${name}_w`, [4, 4, 3, 3], { axis: 0 }), g.floats(`${name}_b`, [0.1, 0.2, 0.3, 0.4])], { attributes: SAME_PADS });
+  const pair = (value: string) => g.pair(value, { dtype: 'int8', scale: 1 / 32 });
+  const x = pair(g.input('x', [1, 4, 6, 6]));
+  const sum = g.op('sum', 'Add', [conv('a', x), conv('b', x)]);
+  g.output(g.pair(conv('c', pair(g.op('r', 'Relu', [sum])))));
+  return g.model();
+}
+
+describe('quantize --mode qat', () => {
+  test('says which ranges are missing, and takes them from samples', async () => {
+    const model = file('inputs-only.onnx', inputsOnly());
+    const without = await quantizeFile(model);
+    assertShape(without, QUANTIZE);
+    assert.deepEqual(without.nodes.filter(({ opType }) => opType === 'Conv').map(({ decision }) => decision), ['float', 'float', 'quantized']);
+    assert.match(without.nodes.find(({ name }) => name === 'a')!.reason!, /"a" has no trained range.*--data/);
+    const completed = await quantizeFile(model, { data: [data] });
+    assert.deepEqual([completed.integer!.integerNodes, completed.integer!.danglingQdqNodes], [3, 0]);
+    assert.ok(completed.changes.some(({ pass, names }) => pass === 'complete-pairs' && names.includes('a') && names.includes('b')));
+    assert.ok(completed.check!.heldOut && Object.values(completed.check!.simulatedSqnrDb).every((sqnrDb) => sqnrDb! > 25));
+    assert.match(completed.changes.at(-1)!.message, /^before, \d of 3 compute nodes.*now, 3 of 3/);
+  });
+
+  test('auto takes it where the model carries Q/DQ; other modes and options that training decided are refused', async () => {
+    const model = file('refused.onnx', inputsOnly());
+    assert.equal((await quantizeFile(model, { dryRun: true })).mode, 'qat');
+    for (const mode of ['static', 'dynamic'] as const) await assert.rejects(quantizeFile(model, { mode, data: [data] }), { code: 'usage', hint: /--mode qat/ });
+    await assert.rejects(quantizeFile(model, { weightType: 'uint8' }), { code: 'usage', message: /no use for --weight-type/ });
+    await assert.rejects(quantizeFile(model, { exclude: ['a'] }), { code: 'usage', message: /no use for --exclude/ });
+  });
+
+  test('a float model is refused; where nothing runs on integers, a warning says so', async () => {
+    const g = new GraphBuilder();
+    g.output(g.op('y', 'Conv', [g.input('x', [1, 4, 6, 6]), g.weight('w', [4, 4, 1, 1])]));
+    await assert.rejects(quantizeFile(file('float.onnx', g.model()), { mode: 'qat' }), { code: 'usage', message: /carries no Q\/DQ/ });
+    const weights = new GraphBuilder();
+    weights.output(weights.op('y', 'Conv', [weights.input('x', [1, 4, 6, 6]), weights.quantizedWeight('w', [4, 4, 1, 1])]));
+    const path = file('weights.onnx', weights.model());
+    assert.deepEqual((await quantizeFile(path)).warnings.map(({ code }) => code), ['stays-float']);
+    assert.equal((await quantizeFile(path, { data: [data] })).integer!.integerNodes, 1);
+  });
+
+  test('a scale that makes no sense is an error that names the node', async () => {
+    const g = new GraphBuilder();
+    g.output(g.op('y', 'Conv', [g.pair(g.input('x', [1, 4, 6, 6]), { scale: -1 }), g.quantizedWeight('w', [4, 4, 1, 1])]));
+    await assert.rejects(quantizeFile(file('negative.onnx', g.model())), { code: 'model-invalid', message: /QuantizeLinear "x_q": its scale "x_q_scale" contains -1/ });
+  });
+
+  test('gives the same bytes twice, and each format the same outputs', async () => {
+    const model = file('bytes.onnx', inputsOnly());
+    const make = async (name: string, format: 'qdq' | 'qoperator') => (await quantizeFile(model, { output: at(name), format, data: [data] })).output!.sha256;
+    assert.equal(await make('a.onnx', 'qdq'), await make('b.onnx', 'qdq'));
+    await make('low.onnx', 'qoperator');
+    const operators = new Set((await readModel(at('low.onnx'))).graph.nodes.map(({ opType }) => opType));
+    assert.ok(operators.has('QLinearConv') && operators.has('QLinearAdd') && !operators.has('Conv'));
+    const feeds = new Map([['x', noise([1, 4, 6, 6], 3)]]);
+    assert.deepEqual(await runModel(readFileSync(at('low.onnx')), feeds), await runModel(readFileSync(at('a.onnx')), feeds));
+    const lifted = await quantizeFile(at('low.onnx'), { output: at('lifted.onnx') });
+    assert.equal(lifted.integer!.integerNodes, 3);
+    assert.deepEqual(await runModel(readFileSync(at('lifted.onnx')), feeds), await runModel(readFileSync(at('low.onnx')), feeds));
+  });
+});
+
+describe('the QAT sample', () => {
+  const glyphs = dirname(sampleModels().find(({ name }) => name === 'glyphs/model.onnx')!.path);
+  const float = join(glyphs, 'model.onnx');
+  const reference = JSON.parse(readFileSync(join(glyphs, 'qat-reference.json'), 'utf8')) as Record<string, number>;
+  const made = (name: string) => at(name.replace('.onnx', '.int8.onnx'));
+
+  test('every convolution runs on integers, in less than 0.3 of the float model', async () => {
+    for (const name of Object.keys(reference)) {
+      const { integer, output, mode } = await quantizeFile(join(glyphs, name), { output: made(name) });
+      assert.equal(mode, 'qat');
+      assert.deepEqual([integer!.integerNodes, integer!.computeNodes, integer!.danglingQdqNodes], [28, 28, 0]);
+      assert.ok(output!.sizeBytes <= 0.3 * statSync(float).size, `${name}: ${output!.sizeBytes} bytes`);
+      assert.ok(output!.sizeBytes <= statSync(join(glyphs, name)).size);
+    }
+  });
+
+  test('accuracy is that of the model simulated in training, and training wins at 4 bits', async () => {
+    const candidates = Object.keys(reference).map(made);
+    const { candidates: compared } = (await compare({ baseline: float, candidates, data: [join(glyphs, 'test')], labels: join(glyphs, 'labels.json'), runs: 1, warmup: 0 })) as { candidates: readonly { task: { candidate: number | null } | null }[] };
+    compared.forEach(({ task }, i) => {
+      const [name, simulated] = Object.entries(reference)[i]!;
+      // Rounded biases may turn a picture on the edge, of 200.
+      assert.ok(Math.abs(task!.candidate! - simulated) <= 0.005 + 1e-9, `${name}: ${task!.candidate} instead of ${simulated}`);
+    });
+    assert.ok(reference['qat-4bit.onnx']! - reference['ptq-4bit.onnx']! >= 0.02, 'there is something to see');
+  });
+
+  test('weights of 4 bits need no u8: their products fit 16 bits on every processor', async () => {
+    const { graph } = await readModel(made('qat-4bit.onnx'));
+    const weights = [...graph.initializers.values()].filter(({ dtype, dims }) => dtype === 'int8' && dims.length > 1);
+    assert.equal(weights.length, 28);
+    for (const weight of weights) assert.ok(numbersOf(weight).every((value) => Math.abs(value) <= 7));
+  });
+});
+
+const cifar = sharedModels().find(({ name }) => name.startsWith('cifar10-resnet8-int8-qdq'));
+
+describe('a model of s8 activations with residuals', { skip: noSharedModels || (cifar ? false : 'no cifar10-resnet8-int8-qdq among the shared models') }, () => {
+  test('runs on integers altogether, as it was simulated, in a file no larger', async () => {
+    const { path } = cifar!;
+    const { integer, output } = await quantizeFile(path);
+    assert.deepEqual([integer!.integerNodes, integer!.computeNodes, integer!.danglingQdqNodes], [10, 10, 0]);
+    assert.ok(output!.sizeBytes <= statSync(path).size);
+    assert.ok((await inspect({ model: path })).integer.integerNodes < 10, 'it did not before');
+    const { graph } = await readModel(path);
+    const best = (outputs: Map<string, Float64Array>) => [...outputs.values()].map((values) => values.indexOf(Math.max(...values)));
+    for await (const { inputs } of await openData({ paths: [join(dirname(path), 'inputs')] }, modelInputs(graph))) {
+      const simulated = await runModel(readFileSync(path), inputs, { optimization: 'disabled' });
+      assert.deepEqual(await runModel(readFileSync(at('out.onnx')), inputs, { optimization: 'disabled' }), simulated);
+      assert.deepEqual(best(await runModel(readFileSync(at('out.onnx')), inputs)), best(simulated));
+    }
+  });
+});
