@@ -1,6 +1,7 @@
 import { Option, type Command } from 'commander';
 import { RANGE_METHODS, type RangeMethod } from '../src/calibration/choose-range.js';
 import { EFFORTS, QUANTIZE_DEFAULTS, QUANTIZE_MODES, type Effort, type QuantizeMode } from '../src/defaults.js';
+import { EXTERNAL_DATA_MODES, type ExternalDataMode } from '../src/onnx/external-data-modes.js';
 import { TARGETS, type TargetName } from '../src/quantization/target.js';
 import type { QuantizeOptions } from '../src/quantize.js';
 import type { QuantizedType } from '../src/tensor/affine.js';
@@ -30,6 +31,7 @@ interface QuantizeFlags extends DataFlags {
   readonly exclude?: string[];
   readonly opTypes?: string[];
   readonly overrides?: string;
+  readonly externalData: ExternalDataMode;
   readonly dryRun?: boolean;
   readonly verify: boolean;
   readonly depfile?: string;
@@ -49,6 +51,9 @@ export function addQuantize(program: Command, context: Context): void {
     .addOption(new Option('--mode <mode>', 'way into integers; auto: static where there is data or a table, otherwise dynamic').choices(QUANTIZE_MODES).default(QUANTIZE_DEFAULTS.mode))
     .addOption(new Option('--effort <level>', 'normal: search for the fastest plan inside the error budget on this machine, with nodes left in float').choices(EFFORTS).default(QUANTIZE_DEFAULTS.effort))
     .addOption(new Option('--min-sqnr <db>', 'error budget of the search: signal to noise that every output is to keep, in dB').argParser(finiteNumber).default(QUANTIZE_DEFAULTS.minSqnr))
+    .addOption(
+      new Option('--external-data <when>', 'weights in a side file beside the output; auto: where the input has one, or from 1.5 GB on').choices(EXTERNAL_DATA_MODES).default(QUANTIZE_DEFAULTS.externalData),
+    )
     .option('--dry-run', 'print the plan, write nothing')
     .option('--no-verify', 'do not look up what the written model runs as, and do not measure it')
     .option('--depfile <file>', 'write a Makefile rule that names what the output was made from');
@@ -97,11 +102,11 @@ function addTypeOptions(command: Command): void {
 
 function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions {
   const { output, mode, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange } = flags;
-  const { effort, minSqnr, include, exclude, opTypes, overrides, dryRun, verify } = flags;
+  const { effort, minSqnr, include, exclude, opTypes, overrides, externalData, dryRun, verify } = flags;
   return {
     ...dataOptionsOf(flags),
     ...{ model, output, mode, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange },
-    ...{ effort, minSqnr, include, exclude, opTypes, overrides, dryRun, verify },
+    ...{ effort, minSqnr, include, exclude, opTypes, overrides, externalData, dryRun, verify },
     activationType: TYPES.get(flags.activationType ?? ''),
     weightType: TYPES.get(flags.weightType ?? ''),
   };

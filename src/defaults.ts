@@ -1,4 +1,5 @@
 import { RANGE_DEFAULTS, type RangeMethod } from './calibration/choose-range.js';
+import type { ExternalDataMode } from './onnx/external-data-modes.js';
 import { DEFAULT_TARGET } from './quantization/target.js';
 
 /** Ways into integers that `quantize` has. */
@@ -17,6 +18,7 @@ export const QUANTIZE_DEFAULTS = {
   target: DEFAULT_TARGET,
   effort: 'none' as Effort,
   minSqnr: 20,
+  externalData: 'auto' as ExternalDataMode,
 } as const;
 
 /** Defaults of `compare` and `run`. */

@@ -10,7 +10,7 @@ import { modelSize, readModel } from './onnx/read-model.js';
 import { writeModel } from './onnx/write-model.js';
 import type { SamplePartition } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
-import type { ProgressListener, Warning } from './progress.js';
+import type { Warning } from './progress.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { TARGETS, type TargetName } from './quantization/target.js';
 import { quantizeDynamic } from './quantize-dynamic.js';
@@ -68,7 +68,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     refuseQuantized(model, options.model);
     const quantized = await quantizeByMode({ host, options, model, data, clock, warn: (warning) => warn(options, warnings, warning) });
     host.throwIfInterrupted();
-    const output = options.dryRun ? null : await write(options.output!, quantized.model, options.onProgress);
+    const output = options.dryRun ? null : await write(options.output!, quantized.model, options);
     clock.lap('write');
     let { integer } = quantized;
     if (quantized.verifyWritten && output) integer = (await kernelCoverage(host, stagedFile(output.path))).report;
@@ -127,8 +127,9 @@ async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
   }
 }
 
-async function write(path: string, model: Model, onProgress: ProgressListener | undefined): Promise<NonNullable<QuantizeResult['output']>> {
-  const { sizeBytes, sha256 } = await writeModel(path, model, { onBytes: (done, total) => onProgress?.({ stage: 'writing', done, total, unit: 'bytes' }) });
+async function write(path: string, model: Model, { externalData, onProgress }: QuantizeOptions): Promise<NonNullable<QuantizeResult['output']>> {
+  const onBytes = (done: number, total: number) => onProgress?.({ stage: 'writing', done, total, unit: 'bytes' });
+  const { sizeBytes, sha256 } = await writeModel(path, model, { externalData, onBytes });
   return { path, sizeBytes, sha256 };
 }
 

@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto';
 import { realpathSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { QdqError } from '../errors.js';
 import type { Model } from '../graph/model.js';
+import { DeferredStorage } from '../tensor/deferred-storage.js';
 import type { TensorStorage } from '../tensor/tensor.js';
 import { AtomicFile } from './atomic-file.js';
 import { ExternalStorage } from './external-data.js';
+import type { ExternalDataMode } from './external-data-modes.js';
 import { modelParts, type MessageParts } from './message-parts.js';
 import { patch, type Message } from './messages.js';
 import { encodeModelMessage, encodeModelParts, sideFilesOf } from './model-codec.js';
@@ -20,6 +23,7 @@ import { mapTensors } from './tensor-walk.js';
 const SINGLE_FILE_BYTES = 1.5e9;
 const MAX_FILE_BYTES = 2 ** 31 - 1;
 const CHUNK_BYTES = 8 * 2 ** 20;
+const FLUSH_BYTES = 128 * 2 ** 20;
 
 type ModelMessage = Message<'ModelProto'>;
 type TensorMessage = Message<'TensorProto'>;
@@ -33,7 +37,7 @@ export interface WriteOptions {
    * `auto`: in a side file where the model had one or its weights take 1.5 GB and more, otherwise in the model file. `always`: in a
    * side file. `never`: in the model file. Tensors below 1 KiB are always in the model file.
    */
-  readonly externalData?: 'auto' | 'always' | 'never';
+  readonly externalData?: ExternalDataMode | undefined;
   /** Told after each chunk of a side file how many bytes are on their way, and how many there are. */
   readonly onBytes?: ((done: number, total: number) => void) | undefined;
 }
@@ -108,21 +112,77 @@ async function writeLayout(file: AtomicFile, layout: Layout, onBytes: WriteOptio
   let position = 0;
   // The next chunk is read or computed while the last one is being written.
   let writing = Promise.resolve();
-  const write = async (bytes: Uint8Array) => {
+  const write = async (bytes: Uint8Array, release?: () => void) => {
     await writing;
-    writing = file.write(bytes);
+    writing = file.write(bytes).then(release);
     writing.catch(() => undefined);
   };
-  for (const { storage, offset } of layout.parts) {
-    await write(new Uint8Array(offset - position));
-    for (let done = 0; done < storage.byteLength; done += CHUNK_BYTES) {
-      const length = Math.min(CHUNK_BYTES, storage.byteLength - done);
-      await write(storage.readRange(done, length));
-      onBytes?.(offset + done + length, layout.sizeBytes);
+  // The disk works while chunks are computed, instead of afterwards.
+  let flushing = Promise.resolve();
+  let flushed = 0;
+  try {
+    for await (const { at, bytes, release } of readAhead(chunksOf(layout))) {
+      if (at > position) await write(new Uint8Array(at - position));
+      await write(bytes, release);
+      position = at + bytes.length;
+      onBytes?.(position, layout.sizeBytes);
+      if (position - flushed < FLUSH_BYTES) continue;
+      flushed = position;
+      flushing = flushing.then(() => file.flush());
+      flushing.catch(() => undefined);
     }
-    position = offset + storage.byteLength;
+    await writing;
+  } finally {
+    // Nothing may be under way when the file is closed.
+    await flushing;
   }
-  await writing;
+}
+
+/** A range of a storage, and where it goes in the side file. */
+interface Chunk {
+  readonly storage: TensorStorage;
+  readonly from: number;
+  readonly length: number;
+  readonly at: number;
+}
+
+function* chunksOf({ parts }: Layout): Generator<Chunk> {
+  for (const { storage, offset } of parts) {
+    for (let from = 0; from < storage.byteLength; from += CHUNK_BYTES) {
+      yield { storage, from, length: Math.min(CHUNK_BYTES, storage.byteLength - from), at: offset + from };
+    }
+  }
+}
+
+/** Bytes of a chunk, to be released when they are written. */
+interface ReadyChunk {
+  readonly at: number;
+  readonly bytes: Uint8Array;
+  readonly release?: () => void;
+}
+
+/**
+ * The bytes of chunks, in order. Those that other threads compute are asked for ahead, as many as keep all cores busy; they come in shared
+ * memory that is used again and again.
+ */
+async function* readAhead(chunks: Iterable<Chunk>): AsyncGenerator<ReadyChunk> {
+  const ahead = availableParallelism() + 1;
+  const free: SharedArrayBuffer[] = [];
+  const waiting: (() => ReadyChunk | Promise<ReadyChunk>)[] = [];
+  for (const { storage, from, length, at } of chunks) {
+    if (storage instanceof DeferredStorage && storage.fill) {
+      const buffer = free.pop() ?? new SharedArrayBuffer(CHUNK_BYTES);
+      const bytes = new Uint8Array(buffer, 0, length);
+      const filled = storage.fill(from, bytes).then(() => ({ at, bytes, release: () => free.push(buffer) }));
+      // It is waited for in its turn; until then nobody hears of a failure.
+      filled.catch(() => undefined);
+      waiting.push(() => filled);
+    } else {
+      waiting.push(() => ({ at, bytes: storage.readRange(from, length) }));
+    }
+    if (waiting.length > ahead) yield await waiting.shift()!();
+  }
+  for (const chunk of waiting) yield await chunk();
 }
 
 /** The message with each tensor's elements in `raw_data` or at its place of the side file. */
@@ -182,6 +242,6 @@ function tooLarge(path: string, sizeBytes: number): QdqError {
   return new QdqError(
     'file-unwritable',
     `Cannot write ${path} as one file: ${sizeBytes} bytes of weights are more than the ${MAX_FILE_BYTES} that an ONNX file holds.`,
-    'Let the weights go to a side file.',
+    'Let the weights go to a side file beside it: --external-data auto or always.',
   );
 }
