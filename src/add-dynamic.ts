@@ -7,7 +7,7 @@ import { nodeFilter } from './quantization/filters.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { PlannedNode } from './quantization/plan.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
-import { stageModel } from './runtime/staged-model.js';
+import { stageForLook } from './runtime/staged-model.js';
 import { dynamicSettings } from './quantize-dynamic.js';
 
 /** Why a node is quantized dynamically in a model whose other nodes are static. */
@@ -27,7 +27,7 @@ export async function addDynamic({ host, options }: QuantizeJob, quantized: Quan
   const added = new Map(dynamic.nodes.filter(({ decision }) => decision !== 'float').map((node) => [node.name, { ...node, reason: node.reason ?? REASON }]));
   if (added.size === 0) return quantized;
   const model = applyDynamicPlan(quantized.model, dynamic);
-  const staged = quantized.integer && (await stageModel(host, model, 'mixed.onnx', dirname(options.model)));
+  const staged = quantized.integer && (await stageForLook(host, model, 'mixed.onnx', dirname(options.model)));
   const planned = new Set(quantized.plan.nodes.map(({ name }) => name));
   const nodes: PlannedNode[] = [...quantized.plan.nodes.map((node) => added.get(node.name) ?? node), ...[...added.values()].filter(({ name }) => !planned.has(name))];
   return {

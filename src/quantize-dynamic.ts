@@ -16,7 +16,7 @@ import { targetOf } from './quantization/target.js';
 import { measureWeights } from './quantization/weight-work.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
-import { stageModel } from './runtime/staged-model.js';
+import { stageForLook } from './runtime/staged-model.js';
 
 /** A dry run looks up what the model runs as up to this size; beyond, the copy to look at would cost more than the plan. */
 const MAX_STAGED_BYTES = 256 * 2 ** 20;
@@ -46,7 +46,7 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
 
   const verify = options.verify !== false;
   const lookNow = verify && options.dryRun === true && weightBytes(quantized) <= MAX_STAGED_BYTES;
-  const integer = lookNow ? (await kernelCoverage(host, await stageModel(host, quantized, 'quantized.onnx', folder))).report : null;
+  const integer = lookNow ? (await kernelCoverage(host, await stageForLook(host, quantized, 'quantized.onnx', folder))).report : null;
   clock.lap('verify');
   return {
     mode: 'dynamic',

@@ -6,7 +6,7 @@ import { applyStaticPlan } from './quantization/static-qdq.js';
 import type { RuntimeHost } from './runtime/host.js';
 import type { IntegerReport } from './runtime/integer-report.js';
 import { kernelCoverage, type CoverageOptions } from './runtime/kernel-coverage.js';
-import { stageModel } from './runtime/staged-model.js';
+import { stageForLook } from './runtime/staged-model.js';
 
 /** Rounds of repair; each takes something out or changes it once, and real models need one or two. */
 const MAX_ROUNDS = 16;
@@ -32,7 +32,7 @@ export async function verifyPlan(
   let current = plan;
   for (let round = 0; ; round++) {
     const quantized = applyStaticPlan(model, current);
-    const { report, readDequantized } = await kernelCoverage(host, await stageModel(host, quantized, 'quantized.onnx', externalDataFolder), options);
+    const { report, readDequantized } = await kernelCoverage(host, await stageForLook(host, quantized, 'quantized.onnx', externalDataFolder), options);
     const evidence = {
       kernels: new Map(report.nodes.map(({ name, kernel }) => [name, kernel])),
       float: new Set(report.nodes.flatMap(({ name, runsAs }) => (runsAs === 'float' ? [name] : []))),

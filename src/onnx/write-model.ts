@@ -1,11 +1,9 @@
 import { createHash } from 'node:crypto';
 import { realpathSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { QdqError } from '../errors.js';
 import type { Model } from '../graph/model.js';
-import { DeferredStorage } from '../tensor/deferred-storage.js';
 import type { TensorStorage } from '../tensor/tensor.js';
 import { AtomicFile } from './atomic-file.js';
 import { ExternalStorage } from './external-data.js';
@@ -16,20 +14,18 @@ import { encodeModelMessage, encodeModelParts, sideFilesOf } from './model-codec
 import { isExternal, storedTensors, type StoredTensor } from './model-tensors.js';
 import { layOut, type Layout } from './side-file-layout.js';
 import { externalFields } from './tensor-codec.js';
-import { DATA_FIELDS } from './tensor-data.js';
+import { CLEARED_DATA } from './tensor-data.js';
 import { mapTensors } from './tensor-walk.js';
+import { writeLayout } from './write-side-file.js';
 
 /** Weights beyond this go to a side file: well below protobuf's 2 GiB, at which the runtime refuses a file. */
 const SINGLE_FILE_BYTES = 1.5e9;
 const MAX_FILE_BYTES = 2 ** 31 - 1;
-const CHUNK_BYTES = 8 * 2 ** 20;
-const FLUSH_BYTES = 128 * 2 ** 20;
 
 type ModelMessage = Message<'ModelProto'>;
 type TensorMessage = Message<'TensorProto'>;
 
 const NO_SIDE_FILE: Layout = { parts: [], offsets: new Map(), sizeBytes: 0 };
-const CLEARED: Partial<TensorMessage> = Object.fromEntries(DATA_FIELDS.map((field) => [field, undefined]));
 
 /** How `writeModel` places weights. */
 export interface WriteOptions {
@@ -108,83 +104,6 @@ async function createOrAbort(path: string, sizeBytes: number, other: AtomicFile)
   }
 }
 
-async function writeLayout(file: AtomicFile, layout: Layout, onBytes: WriteOptions['onBytes']): Promise<void> {
-  let position = 0;
-  // The next chunk is read or computed while the last one is being written.
-  let writing = Promise.resolve();
-  const write = async (bytes: Uint8Array, release?: () => void) => {
-    await writing;
-    writing = file.write(bytes).then(release);
-    writing.catch(() => undefined);
-  };
-  // The disk works while chunks are computed, instead of afterwards.
-  let flushing = Promise.resolve();
-  let flushed = 0;
-  try {
-    for await (const { at, bytes, release } of readAhead(chunksOf(layout))) {
-      if (at > position) await write(new Uint8Array(at - position));
-      await write(bytes, release);
-      position = at + bytes.length;
-      onBytes?.(position, layout.sizeBytes);
-      if (position - flushed < FLUSH_BYTES) continue;
-      flushed = position;
-      flushing = flushing.then(() => file.flush());
-      flushing.catch(() => undefined);
-    }
-    await writing;
-  } finally {
-    // Nothing may be under way when the file is closed.
-    await flushing;
-  }
-}
-
-/** A range of a storage, and where it goes in the side file. */
-interface Chunk {
-  readonly storage: TensorStorage;
-  readonly from: number;
-  readonly length: number;
-  readonly at: number;
-}
-
-function* chunksOf({ parts }: Layout): Generator<Chunk> {
-  for (const { storage, offset } of parts) {
-    for (let from = 0; from < storage.byteLength; from += CHUNK_BYTES) {
-      yield { storage, from, length: Math.min(CHUNK_BYTES, storage.byteLength - from), at: offset + from };
-    }
-  }
-}
-
-/** Bytes of a chunk, to be released when they are written. */
-interface ReadyChunk {
-  readonly at: number;
-  readonly bytes: Uint8Array;
-  readonly release?: () => void;
-}
-
-/**
- * The bytes of chunks, in order. Those that other threads compute are asked for ahead, as many as keep all cores busy; they come in shared
- * memory that is used again and again.
- */
-async function* readAhead(chunks: Iterable<Chunk>): AsyncGenerator<ReadyChunk> {
-  const ahead = availableParallelism() + 1;
-  const free: SharedArrayBuffer[] = [];
-  const waiting: (() => ReadyChunk | Promise<ReadyChunk>)[] = [];
-  for (const { storage, from, length, at } of chunks) {
-    if (storage instanceof DeferredStorage && storage.fill) {
-      const buffer = free.pop() ?? new SharedArrayBuffer(CHUNK_BYTES);
-      const bytes = new Uint8Array(buffer, 0, length);
-      const filled = storage.fill(from, bytes).then(() => ({ at, bytes, release: () => free.push(buffer) }));
-      // It is waited for in its turn; until then nobody hears of a failure.
-      filled.catch(() => undefined);
-      waiting.push(() => filled);
-    } else {
-      waiting.push(() => ({ at, bytes: storage.readRange(from, length) }));
-    }
-    if (waiting.length > ahead) yield await waiting.shift()!();
-  }
-  for (const chunk of waiting) yield await chunk();
-}
-
 /** The message with each tensor's elements in `raw_data` or at its place of the side file. */
 function withLayout(
   message: ModelMessage,
@@ -194,13 +113,13 @@ function withLayout(
 ): ModelMessage {
   return mapStored(message, tensors, (tensor, storage) => {
     const offset = layout.offsets.get(storage);
-    if (offset !== undefined) return { ...CLEARED, ...externalFields(storage, location, offset) };
-    return isExternal(tensor) ? { ...CLEARED, raw_data: storage.read() } : {};
+    if (offset !== undefined) return { ...CLEARED_DATA, ...externalFields(storage, location, offset) };
+    return isExternal(tensor) ? { ...CLEARED_DATA, raw_data: storage.read() } : {};
   });
 }
 
 function withWeightsInside(message: ModelMessage, tensors: readonly StoredTensor[]): ModelMessage {
-  return mapStored(message, tensors, (tensor, storage) => (isExternal(tensor) ? { ...CLEARED, raw_data: storage.read() } : {}));
+  return mapStored(message, tensors, (tensor, storage) => (isExternal(tensor) ? { ...CLEARED_DATA, raw_data: storage.read() } : {}));
 }
 
 function mapStored(
