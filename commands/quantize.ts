@@ -83,7 +83,7 @@ function addRangeOptions(command: Command): void {
     .addOption(new Option('--method <name>', 'how ranges are chosen; auto tries all and keeps the best').choices(['auto', ...RANGE_METHODS]).default(QUANTIZE_DEFAULTS.method))
     .addOption(new Option('--percentile <p>', 'percent of the elements inside the range, for the method percentile').argParser(percentage).default(QUANTIZE_DEFAULTS.percentile))
     .option('--exact', 'count every element of every activation (default: for up to 64 samples)')
-    .option('--overrides <file>', 'JSON with ranges of values, and nodes to keep in float');
+    .option('--overrides <file>', 'JSON with ranges of values, and nodes to keep in float, or to quantize dynamically or statically');
 }
 
 function addTypeOptions(command: Command): void {

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { addDynamic } from './add-dynamic.js';
+import { addDynamic, withoutDynamicOverrides } from './add-dynamic.js';
 import { checkQuantized, type QuantizeCheck } from './check-quantized.js';
 import type { MethodTrial } from './choose-method.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
@@ -115,8 +115,7 @@ async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
   const { mode = QUANTIZE_DEFAULTS.mode, calibration } = job.options;
   if (mode === 'dynamic' || (mode === 'auto' && !calibration && !job.data)) return quantizeDynamic(job);
   try {
-    const quantized = await quantizeStatic(job);
-    return mode === 'auto' ? await addDynamic(job, quantized) : quantized;
+    return await addDynamic(job, await quantizeStatic(await withoutDynamicOverrides(job)), { unreached: mode === 'auto' });
   } catch (error) {
     if (mode !== 'auto' || calibration || !(error instanceof QdqError && error.code === 'nothing-to-quantize')) throw error;
     const quantized = await quantizeDynamic(job).catch(() => {
