@@ -142,12 +142,18 @@ function isRedundant(parameters: AffineParameters, { min, max }: AbsorbedActivat
   return low >= min && high <= max;
 }
 
-/** The range of a value that only rearranges elements of an observed one. */
+/** The range of a value that only rearranges elements of an observed one, or of one whose operator bounds them. */
 function rangeThroughCarriers(index: GraphIndex, value: string, rangeOf: (value: string) => Range | undefined): Range | undefined {
   const producer = index.producer(value);
   const source = producer?.inputs[0];
   if (!source || ruleOf(producer)?.kind !== 'carrier') return undefined;
-  return rangeOf(source) ?? rangeThroughCarriers(index, source, rangeOf);
+  return rangeOf(source) ?? outputRange(index, source) ?? rangeThroughCarriers(index, source, rangeOf);
+}
+
+/** Bounds of all that the operator can give which makes a value, as Softmax has them. */
+function outputRange(index: GraphIndex, value: string): Range | undefined {
+  const producer = index.producer(value);
+  return producer && ruleOf(producer)?.outputRange;
 }
 
 interface WeightScales {
