@@ -1,6 +1,7 @@
 import { Option, type Command } from 'commander';
 import { RANGE_METHODS, type RangeMethod } from '../src/calibration/choose-range.js';
 import { EFFORTS, PREFERENCES, QUANTIZE_DEFAULTS, QUANTIZE_FORMATS, QUANTIZE_MODES, type Effort, type Preference, type QuantizeFormat, type QuantizeMode } from '../src/defaults.js';
+import { EXTERNAL_DATA_MODES, type ExternalDataMode } from '../src/onnx/external-data-modes.js';
 import { TARGETS, type TargetName } from '../src/quantization/target.js';
 import type { QuantizeOptions } from '../src/quantize.js';
 import type { QuantizedType } from '../src/tensor/affine.js';
@@ -38,6 +39,7 @@ interface QuantizeFlags extends DataFlags {
   readonly exclude?: string[];
   readonly opTypes?: string[];
   readonly overrides?: string;
+  readonly externalData: ExternalDataMode;
   readonly dryRun?: boolean;
   readonly verify: boolean;
   readonly depfile?: string;
@@ -56,6 +58,9 @@ export function addQuantize(program: Command, context: Context): void {
     .option('-o, --output <file>', 'the model to write')
     .addOption(new Option('--mode <mode>', 'way into integers; auto: qat where the model carries Q/DQ, static where there is data or a table, otherwise dynamic').choices(QUANTIZE_MODES).default(QUANTIZE_DEFAULTS.mode))
     .addOption(new Option('--format <form>', 'qdq: float operators between Q and DQ; qoperator: operators on integers, for older runtimes').choices(QUANTIZE_FORMATS).default(QUANTIZE_DEFAULTS.format))
+    .addOption(
+      new Option('--external-data <when>', 'weights in a side file beside the output; auto: where the input has one, or from 1.5 GB on').choices(EXTERNAL_DATA_MODES).default(QUANTIZE_DEFAULTS.externalData),
+    )
     .option('--dry-run', 'print the plan, write nothing')
     .option('--no-verify', 'do not look up what the written model runs as, and do not measure it')
     .option('--depfile <file>', 'write a Makefile rule that names what the output was made from');
@@ -104,7 +109,7 @@ function addRangeOptions(command: Command): void {
     .addOption(new Option('--method <name>', 'how ranges are chosen; auto tries all and keeps the best').choices(['auto', ...RANGE_METHODS]).default(QUANTIZE_DEFAULTS.method))
     .addOption(new Option('--percentile <p>', 'percent of the elements inside the range, for the method percentile').argParser(percentage).default(QUANTIZE_DEFAULTS.percentile))
     .option('--exact', 'count every element of every activation (default: for up to 64 samples)')
-    .option('--overrides <file>', 'JSON with ranges of values, and nodes to keep in float');
+    .option('--overrides <file>', 'JSON with ranges of values, and nodes to keep in float, or to quantize dynamically or statically');
 }
 
 function addTypeOptions(command: Command): void {
@@ -123,11 +128,11 @@ function addTypeOptions(command: Command): void {
 
 function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions {
   const { output, mode, format, calibration, method, exact, perTensor, symmetricActivations, reduceRange } = flags;
-  const { minSqnr, maxDrop, labels, metric, prefer, requireSpeedup, plan, planOut, include, exclude, opTypes, overrides, dryRun, verify } = flags;
+  const { minSqnr, maxDrop, labels, metric, prefer, requireSpeedup, plan, planOut, include, exclude, opTypes, overrides, externalData, dryRun, verify } = flags;
   return {
     ...dataOptionsOf(flags),
     ...{ model, output, mode, format, calibration, method, exact, perTensor, symmetricActivations, reduceRange },
-    ...{ minSqnr, maxDrop, labels, metric, prefer, requireSpeedup, plan, planOut, include, exclude, opTypes, overrides, dryRun, verify },
+    ...{ minSqnr, maxDrop, labels, metric, prefer, requireSpeedup, plan, planOut, include, exclude, opTypes, overrides, externalData, dryRun, verify },
     activationType: TYPES.get(flags.activationType ?? ''),
     weightType: TYPES.get(flags.weightType ?? ''),
   };

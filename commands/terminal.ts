@@ -1,7 +1,7 @@
 import type { ChalkInstance } from 'chalk';
 import type { Ora } from 'ora';
 import type { ProgressEvent, Warning } from '../src/progress.js';
-import { duration, figure, groupThousands, printable } from '../src/report/format.js';
+import { bytes, duration, figure, groupThousands, printable } from '../src/report/format.js';
 
 /** How the terminal is to be used. */
 export interface TerminalSettings {
@@ -90,11 +90,12 @@ class ProgressLine {
   }
 }
 
-/** "calibrating: 12 of 64 samples, 8.30/s, 6.27 s left". */
+/** "calibrating: 12 of 64 samples, 8.30/s, 6.27 s left", or "writing: 201 MB of 805 MB, 402 MB/s, 1.50 s left". */
 export function progressText({ stage, done, total, unit = '' }: ProgressEvent, elapsedMs: number): string {
-  const count = `${groupThousands(done)}${total === undefined ? '' : ` of ${groupThousands(total)}`} ${unit}`.trimEnd();
+  const amount = unit === 'bytes' ? bytes : groupThousands;
+  const count = `${amount(done)}${total === undefined ? '' : ` of ${amount(total)}`}${unit && unit !== 'bytes' ? ` ${unit}` : ''}`;
   if (done === 0 || elapsedMs < 500) return `${stage}: ${count}`;
   const perSecond = (done / elapsedMs) * 1000;
   const left = total === undefined || done >= total ? '' : `, ${duration(((total - done) / perSecond) * 1000)} left`;
-  return `${stage}: ${count}, ${figure(perSecond)}/s${left}`;
+  return `${stage}: ${count}, ${unit === 'bytes' ? bytes(perSecond) : figure(perSecond)}/s${left}`;
 }

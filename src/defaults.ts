@@ -1,4 +1,5 @@
 import { RANGE_DEFAULTS, type RangeMethod } from './calibration/choose-range.js';
+import type { ExternalDataMode } from './onnx/external-data-modes.js';
 import { DEFAULT_TARGET } from './quantization/target.js';
 
 /** Ways into integers that `quantize` has. */
@@ -27,6 +28,7 @@ export const QUANTIZE_DEFAULTS = {
   effort: 'normal' as Effort,
   minSqnr: 20,
   prefer: 'speed' as Preference,
+  externalData: 'auto' as ExternalDataMode,
 } as const;
 
 /** Defaults of `compare` and `run`. */

@@ -6,16 +6,17 @@ import { initializerBytes } from './graph/initializer-bytes.js';
 import { partitionSamples } from './partition-samples.js';
 import { prepareModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
-import { planDynamic, type DynamicOptions } from './quantization/dynamic-plan.js';
+import { planDynamic, weightsToMeasure, type DynamicOptions } from './quantization/dynamic-plan.js';
 import { applyDynamicPlan } from './quantization/dynamic-recipe.js';
 import { selectDynamic } from './quantization/dynamic-select.js';
 import { nodeFilter } from './quantization/filters.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { targetOf } from './quantization/target.js';
+import { measureWeights } from './quantization/weight-work.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
-import { stageModel } from './runtime/staged-model.js';
+import { stageForLook } from './runtime/staged-model.js';
 
 /** A dry run looks up what the model runs as up to this size; beyond, the copy to look at would cost more than the plan. */
 const MAX_STAGED_BYTES = 256 * 2 ** 20;
@@ -36,6 +37,8 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
   const keptFloat = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });
   const choices = selectDynamic(prepared.model.graph, prepared.types, { keptFloat, opTypes: options.opTypes ?? [] });
   const settings = dynamicSettings(options, prepared.model.opsets.get('') ?? 1);
+  await measureWeights(weightsToMeasure(choices, settings), options.onProgress);
+  host.throwIfInterrupted();
   const plan = planDynamic(choices, settings);
   refuseNothing(plan, options.model);
   const quantized = applyDynamicPlan(prepared.model, plan);
@@ -43,7 +46,7 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
 
   const verify = options.verify !== false;
   const lookNow = verify && options.dryRun === true && initializerBytes(quantized) <= MAX_STAGED_BYTES;
-  const integer = lookNow ? (await kernelCoverage(host, await stageModel(host, quantized, 'quantized.onnx', folder))).report : null;
+  const integer = lookNow ? (await kernelCoverage(host, await stageForLook(host, quantized, 'quantized.onnx', folder))).report : null;
   clock.lap('verify');
   return {
     mode: 'dynamic',

@@ -1,5 +1,6 @@
 import type { RangeMethod } from './calibration/choose-range.js';
 import type { Effort, Preference, QuantizeFormat, QuantizeMode } from './defaults.js';
+import type { ExternalDataMode } from './onnx/external-data-modes.js';
 import type { NodeFilters } from './quantization/filters.js';
 import type { TargetName } from './quantization/target.js';
 import type { QuantizedType } from './tensor/affine.js';
@@ -48,6 +49,8 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   readonly requireSpeedup?: number | undefined;
   /** Path of a JSON file with ranges and nodes to keep in float. */
   readonly overrides?: string | undefined;
+  /** Whether weights go to a side file: as the input has them or their size asks for it (`auto`), always, or never. */
+  readonly externalData?: ExternalDataMode | undefined;
   /** Make the plan and write nothing. */
   readonly dryRun?: boolean | undefined;
   /** Look up in the fused graph what the written model runs as, and measure it where there is data (default true). */

@@ -18,11 +18,12 @@ import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { selectNodes } from './quantization/select.js';
 import { targetOf } from './quantization/target.js';
+import { varyingNodes } from './quantization/varying-ranges.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { chooseMethod, choiceSamples, type MethodTrial } from './search/choose-method.js';
 import { PERCENTILES } from './search/choose-ranges.js';
 import { tryBiasCorrection } from './search/correct-bias.js';
-import { Planner, type Choices, type PlannerOptions, type WeightForm } from './search/planner.js';
+import { Planner, type Choices, type OtherNode, type PlannerOptions, type WeightForm } from './search/planner.js';
 import { recordOf, withSummary } from './search/plan-record.js';
 import { RangeSource, usableChoices, type RangeChoice } from './search/range-source.js';
 import { Search, type SearchBudget, type SearchGoal, type SearchResult } from './search/search.js';
@@ -40,6 +41,10 @@ import { qdqVersion } from './version.js';
  * samples where 31 dB were asked of those that judged.
  */
 const MARGIN_DB = 11;
+
+/** Why nodes are dynamic in a model whose other nodes are static. */
+const UNREACHED = 'quantized dynamically, because static quantization does not reach it';
+const ASKED_FOR = 'quantized dynamically, as the overrides ask';
 
 /** Samples that the plans of a search are judged on: there are many plans. */
 const SEARCH_SAMPLES = { normal: 8, thorough: 16 } as const;
@@ -82,6 +87,12 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const source = (table: CalibrationTable) => new RangeSource(table, rangeOptions, overrides.ranges);
   const [ranges, choosing] = [source(tables.all), source(tables.choosing)];
   const filter = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });
+  const isAuto = (options.mode ?? QUANTIZE_DEFAULTS.mode) === 'auto';
+  const isAmong = (globs: readonly string[]) => {
+    const isKept = nodeFilter({ exclude: globs });
+    return (node: Node) => globs.length > 0 && isKept(node) !== undefined;
+  };
+  const [isStatic, isDynamic] = [isAmong(overrides.static), isAmong(overrides.dynamic)];
   const drowned = drownedNodes(prepared, filter, ranges);
   const { weightType, reduceRange, ...common } = settings;
   const planner = new Planner({
@@ -89,16 +100,22 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     types: prepared.types,
     settings: common,
     keptFloat: (node) => filter(node) ?? drowned.get(node.name),
-    allowsOthers: (options.mode ?? QUANTIZE_DEFAULTS.mode) === 'auto' && isDynamicWeight(weightType),
+    allowsOthers: isDynamicWeight(weightType) && (isAuto || overrides.dynamic.length > 0),
+    fixed: new Map(prepared.model.graph.nodes.filter((node) => isStatic(node) || isDynamic(node)).map((node) => [node.name, isStatic(node) ? 'static' : 'dynamic'] as const)),
   });
-  const lstms = planner.nodesFor('dynamic').filter(({ opType }) => opType === 'LSTM');
-  const others = new Map(lstms.map(({ name }) => [name, { form: 'dynamic', reason: 'quantized dynamically, because static quantization does not reach it' } as const]));
+  const varying = isAuto ? varyingNodes(prepared.model.graph, (value) => tables.all.tensors[value], isStatic) : new Map<string, string>();
+  const dynamicReason = (node: Node) => (isDynamic(node) ? ASKED_FOR : varying.get(node.name) ?? (isAuto && node.opType === 'LSTM' ? UNREACHED : undefined));
+  const others = new Map<string, OtherNode>();
+  for (const node of planner.nodesFor('dynamic', overrides.dynamic.length > 0 ? ['Conv'] : [])) {
+    const reason = dynamicReason(node);
+    if (reason !== undefined) others.set(node.name, { form: 'dynamic', reason });
+  }
   const fixed = fixedRange(options);
   let choices: Choices = {
     ...{ range: fixed ?? { method: 'percentile', percentile: QUANTIZE_DEFAULTS.percentile }, ranges: new Map(), weights: { weightType, reduceRange } },
     ...{ means: undefined, float: new Map(), others },
   };
-  refuseNothing(planner.plan(ranges, choices).plan, options.model);
+  if (others.size === 0) refuseNothing(planner.plan(ranges, choices).plan, options.model);
   const nonFinite = nonFiniteWarning(tables.all.nonFinite);
   if (nonFinite) job.warn(nonFinite);
 

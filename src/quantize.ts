@@ -9,7 +9,7 @@ import { modelSize, readModel } from './onnx/read-model.js';
 import { writeFileAtomic } from './onnx/atomic-file.js';
 import { writeModel } from './onnx/write-model.js';
 import type { Change } from './passes/pass.js';
-import type { ProgressListener, Warning } from './progress.js';
+import type { Warning } from './progress.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { TARGETS, type TargetName } from './quantization/target.js';
 import { quantizeDynamic } from './quantize-dynamic.js';
@@ -84,7 +84,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     if (options.planOut) await writeRecord(options.planOut, quantized);
     // What a required speed-up may hold back is judged where nobody looks.
     const holdsBack = options.requireSpeedup !== undefined && data !== undefined && !options.dryRun;
-    let output = options.dryRun ? null : await write(holdsBack ? await host.temporaryPath('held-back.onnx') : options.output!, quantized.model, options.onProgress);
+    let output = options.dryRun ? null : await write(holdsBack ? await host.temporaryPath('held-back.onnx') : options.output!, quantized.model, options);
     clock.lap('write');
     let { integer } = quantized;
     if (quantized.verifyWritten && output) integer = (await kernelCoverage(host, stagedFile(output.path))).report;
@@ -106,7 +106,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     const thresholds = requiredSpeedup(options, check);
     if (holdsBack) {
       host.throwIfInterrupted();
-      output = thresholds.every(({ met }) => met) ? await write(options.output!, quantized.model, options.onProgress) : null;
+      output = thresholds.every(({ met }) => met) ? await write(options.output!, quantized.model, options) : null;
     }
     clock.lap('verify');
     const { mode, target, method, methods, search = null, plan, nodes, changes } = quantized;
@@ -165,8 +165,9 @@ async function writeRecord(path: string, { record, mode }: QuantizedModel): Prom
   await writeFileAtomic(path, recordText(record));
 }
 
-async function write(path: string, model: Model, onProgress: ProgressListener | undefined): Promise<NonNullable<QuantizeResult['output']>> {
-  const { sizeBytes, sha256 } = await writeModel(path, model, { onBytes: (done, total) => onProgress?.({ stage: 'writing', done, total, unit: 'bytes' }) });
+async function write(path: string, model: Model, { externalData, onProgress }: QuantizeOptions): Promise<NonNullable<QuantizeResult['output']>> {
+  const onBytes = (done: number, total: number) => onProgress?.({ stage: 'writing', done, total, unit: 'bytes' });
+  const { sizeBytes, sha256 } = await writeModel(path, model, { externalData, onBytes });
   return { path, sizeBytes, sha256 };
 }
 

@@ -4,7 +4,7 @@ import { floatAlternatives, withFloatNodes } from './quantization/untangle.js';
 import type { RuntimeHost } from './runtime/host.js';
 import type { IntegerReport } from './runtime/integer-report.js';
 import { kernelCoverage, type CoverageOptions, type KernelCoverage } from './runtime/kernel-coverage.js';
-import { stageModel } from './runtime/staged-model.js';
+import { stageForLook } from './runtime/staged-model.js';
 import type { PlannedModel, Planner } from './search/planner.js';
 
 /** Rounds of repair; each takes something out or changes it once, and real models need one or two. */
@@ -24,7 +24,7 @@ export async function verifyPlan(host: RuntimeHost, planner: Planner, planned: P
   const tried = new Set<string>();
   const lookUp = async (candidate: PlannedModel): Promise<LookedUpPlan> => {
     const quantized = planner.quantize(candidate);
-    return { planned: candidate, quantized, coverage: await kernelCoverage(host, await stageModel(host, quantized.model, 'quantized.onnx', externalDataFolder), options) };
+    return { planned: candidate, quantized, coverage: await kernelCoverage(host, await stageForLook(host, quantized.model, 'quantized.onnx', externalDataFolder), options) };
   };
   let current = await lookUp(planned);
   for (let round = 0; round < MAX_ROUNDS; round++) {

@@ -21,6 +21,8 @@ export interface CollectRequest {
   readonly exact: boolean | 'auto' | 'as planned';
   readonly threads?: number;
   readonly workers?: number;
+  /** Sessions at most at the same time. */
+  readonly maxSessions: number;
 }
 
 /** Values as the first sample showed them, asked for because large ones are to be reduced. */
@@ -59,12 +61,12 @@ export const collectTask = defineTask(
   },
 );
 
-async function observeAll({ plan, threads, workers }: CollectRequest, data: DataSet, total: number, context: TaskContext): Promise<ObservedValues> {
+async function observeAll({ plan, threads, workers, maxSessions }: CollectRequest, data: DataSet, total: number, context: TaskContext): Promise<ObservedValues> {
   const samples: TableSample[] = [];
   const nonFinite: NonFinite[] = [];
   let inferenceMs = 0;
   let nextEvent = 0;
-  const tensors = await observeSamples(plan, data, total, { threads, workers }, (sample, outcome) => {
+  const tensors = await observeSamples(plan, data, total, { threads, workers, maxSessions }, (sample, outcome) => {
     samples.push(sample);
     nonFinite.push(...outcome.nonFinite);
     inferenceMs += outcome.inferenceMs;

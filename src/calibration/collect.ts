@@ -54,6 +54,7 @@ export async function collect(host: RuntimeHost, options: CollectOptions): Promi
     data,
     exclude,
     exact,
+    maxSessions: maxSessions(model),
     ...(threads !== undefined && { threads }),
     ...(workers !== undefined && { workers }),
   };
@@ -65,6 +66,15 @@ export async function collect(host: RuntimeHost, options: CollectOptions): Promi
   if (outcome.kind !== 'observed') throw new TypeError('a plan that is final was not carried out');
   const { kind: _, ...observed } = outcome;
   return { ...observed, durationMs: performance.now() - start };
+}
+
+/** Weights that all sessions together may hold in memory, beyond those of the first. */
+const MAX_SESSION_BYTES = 2e9;
+
+/** Each session holds weights of its own, so that large models get few of them. */
+function maxSessions({ graph }: Model): number {
+  const weightBytes = [...graph.initializers.values()].reduce((sum, { storage }) => sum + storage.byteLength, 0);
+  return Math.max(1, Math.floor(MAX_SESSION_BYTES / Math.max(1, weightBytes)));
 }
 
 /** How to run samples like the one that was seen with large values reduced; undefined where none is large. */
@@ -81,7 +91,7 @@ async function planSampled(
 
 /** Puts a tapped model where the sessions of several threads can open it. */
 async function stageTap(host: RuntimeHost, model: Model, name: string, externalDataFolder: string): Promise<ModelSource> {
-  const { path } = await stageModel(host, model, `tapped-${name}.onnx`, externalDataFolder);
+  const staged = await stageModel(host, model, `tapped-${name}.onnx`, externalDataFolder);
   const [external] = externalStorages(model);
-  return external ? { path, externalDataFolder } : { path };
+  return external ? staged : { path: staged.path };
 }

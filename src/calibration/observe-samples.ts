@@ -12,6 +12,8 @@ export interface ObserveOptions {
   readonly threads: number | undefined;
   /** Worker threads that are waited for; where undefined, as many as pay, which take part as soon as they are ready. */
   readonly workers: number | undefined;
+  /** Sessions at most; each holds the weights in memory. */
+  readonly maxSessions: number;
 }
 
 /** Up to this many samples, one session with all threads is done before several are open. */
@@ -27,10 +29,10 @@ export async function observeSamples(
   plan: Omit<RunPlan, 'threads'>,
   samples: AsyncIterable<Sample>,
   total: number,
-  { threads = availableParallelism(), workers }: ObserveOptions,
+  { threads = availableParallelism(), workers, maxSessions }: ObserveOptions,
   listener: SampleListener,
 ): Promise<Observations['tensors']> {
-  const sessions = total <= FEW_SAMPLES ? 1 : Math.min(threads, MAX_SESSIONS);
+  const sessions = total <= FEW_SAMPLES ? 1 : Math.min(threads, MAX_SESSIONS, maxSessions);
   const finalPlan: RunPlan = { ...plan, threads: Math.max(1, Math.floor(threads / sessions)) };
   const pool = new WorkerPool(finalPlan, workers ?? sessions - 1, listener);
   const run = new SharedRun(pool, new LocalRun(finalPlan, listener));

@@ -50,6 +50,15 @@ export class AtomicFile {
     }
   }
 
+  /** Sends what was written so far to the disk, so that `commit` need not wait for all of it at once. */
+  async flush(): Promise<void> {
+    try {
+      await this.#handle.datasync();
+    } catch (error) {
+      throw unwritable(this.path, this.#sizeBytes, error);
+    }
+  }
+
   /** Flushes the file to disk and puts it in place of what was there. On failure nothing is left behind. */
   async commit(): Promise<void> {
     try {

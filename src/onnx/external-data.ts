@@ -17,6 +17,11 @@ export class SideFiles {
     this.#file = file;
   }
 
+  /** What it was made with, as plain data. */
+  get origin(): { readonly directory: string | undefined; readonly file: string | undefined } {
+    return { directory: this.#directory, file: this.#file };
+  }
+
   /** Path of the model file as given, for messages. */
   get modelName(): string {
     return this.#file ?? 'the model';
@@ -83,6 +88,17 @@ export function rememberedStorage(message: Message<'TensorProto'>): ExternalStor
   return storages.get(message);
 }
 
+/** Where bytes of a side file are, as plain data that another thread can make a storage of. */
+export interface ExternalPlace {
+  /** Folder and path that `SideFiles` was made with. */
+  readonly directory: string | undefined;
+  readonly file: string | undefined;
+  readonly tensor: string;
+  readonly location: string;
+  readonly offset: number;
+  readonly byteLength: number;
+}
+
 /** Bytes of a tensor in a side file, read on demand. */
 export class ExternalStorage implements TensorStorage {
   readonly #files: SideFiles;
@@ -99,6 +115,16 @@ export class ExternalStorage implements TensorStorage {
     this.location = location;
     this.offset = offset;
     this.byteLength = byteLength;
+  }
+
+  /** The storage at a place that `place` told. */
+  static at({ directory, file, tensor, location, offset, byteLength }: ExternalPlace): ExternalStorage {
+    return new ExternalStorage(new SideFiles(directory, file), tensor, location, offset, byteLength);
+  }
+
+  /** Where the bytes are, as plain data. */
+  get place(): ExternalPlace {
+    return { ...this.#files.origin, tensor: this.#tensor, location: this.location, offset: this.offset, byteLength: this.byteLength };
   }
 
   /** Absolute path of the side file. Throws as `SideFiles.resolve` does. */
@@ -118,6 +144,11 @@ export class ExternalStorage implements TensorStorage {
 
   readRange(offset: number, length: number): Uint8Array {
     const bytes = new Uint8Array(Math.max(0, Math.min(length, this.byteLength - offset)));
+    this.readInto(offset, bytes);
+    return bytes;
+  }
+
+  readInto(offset: number, bytes: Uint8Array): void {
     const start = this.offset + offset;
     let done = 0;
     const descriptor = this.#open();
@@ -129,7 +160,6 @@ export class ExternalStorage implements TensorStorage {
       closeSync(descriptor);
     }
     if (done < bytes.length) throw this.#tooShort(start + done);
-    return bytes;
   }
 
   #open(): number {

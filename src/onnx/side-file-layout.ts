@@ -47,11 +47,11 @@ export function layOut(tensors: readonly StoredTensor[]): Layout {
 class Places {
   readonly #byMemory = new Map<ArrayBufferLike, Map<string, number>>();
   readonly #byFile = new Map<string, number>();
-  readonly #deferred = new Map<TensorStorage, number>();
+  readonly #deferred = new Map<TensorStorage | string, number>();
 
   find(storage: TensorStorage): number | undefined {
     if (storage instanceof ExternalStorage) return this.#byFile.get(fileKey(storage));
-    if (storage instanceof DeferredStorage) return this.#deferred.get(storage);
+    if (storage instanceof DeferredStorage) return this.#deferred.get(storage.identity ?? storage);
     const bytes = storage.read();
     return this.#byMemory.get(bytes.buffer)?.get(memoryKey(bytes));
   }
@@ -62,7 +62,7 @@ class Places {
       return;
     }
     if (storage instanceof DeferredStorage) {
-      this.#deferred.set(storage, offset);
+      this.#deferred.set(storage.identity ?? storage, offset);
       return;
     }
     const bytes = storage.read();

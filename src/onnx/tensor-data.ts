@@ -19,6 +19,9 @@ export const DATA_FIELDS = [
   'segment',
 ] as const;
 
+/** A patch that takes the elements out of a message. */
+export const CLEARED_DATA: Partial<TensorMessage> = Object.fromEntries(DATA_FIELDS.map((field) => [field, undefined]));
+
 /** `TensorProto.DataLocation.EXTERNAL` */
 export const EXTERNAL = 1;
 

@@ -7,25 +7,25 @@ import type { Model } from '../graph/model.js';
 import type { TensorStorage } from '../tensor/tensor.js';
 import { AtomicFile } from './atomic-file.js';
 import { ExternalStorage } from './external-data.js';
+import type { ExternalDataMode } from './external-data-modes.js';
 import { modelParts, type MessageParts } from './message-parts.js';
 import { patch, type Message } from './messages.js';
 import { encodeModelMessage, encodeModelParts, sideFilesOf } from './model-codec.js';
 import { isExternal, storedTensors, type StoredTensor } from './model-tensors.js';
 import { layOut, type Layout } from './side-file-layout.js';
 import { externalFields } from './tensor-codec.js';
-import { DATA_FIELDS } from './tensor-data.js';
+import { CLEARED_DATA } from './tensor-data.js';
 import { mapTensors } from './tensor-walk.js';
+import { writeLayout } from './write-side-file.js';
 
 /** Weights beyond this go to a side file: well below protobuf's 2 GiB, at which the runtime refuses a file. */
 const SINGLE_FILE_BYTES = 1.5e9;
 const MAX_FILE_BYTES = 2 ** 31 - 1;
-const CHUNK_BYTES = 8 * 2 ** 20;
 
 type ModelMessage = Message<'ModelProto'>;
 type TensorMessage = Message<'TensorProto'>;
 
 const NO_SIDE_FILE: Layout = { parts: [], offsets: new Map(), sizeBytes: 0 };
-const CLEARED: Partial<TensorMessage> = Object.fromEntries(DATA_FIELDS.map((field) => [field, undefined]));
 
 /** How `writeModel` places weights. */
 export interface WriteOptions {
@@ -33,7 +33,7 @@ export interface WriteOptions {
    * `auto`: in a side file where the model had one or its weights take 1.5 GB and more, otherwise in the model file. `always`: in a
    * side file. `never`: in the model file. Tensors below 1 KiB are always in the model file.
    */
-  readonly externalData?: 'auto' | 'always' | 'never';
+  readonly externalData?: ExternalDataMode | undefined;
   /** Told after each chunk of a side file how many bytes are on their way, and how many there are. */
   readonly onBytes?: ((done: number, total: number) => void) | undefined;
 }
@@ -104,27 +104,6 @@ async function createOrAbort(path: string, sizeBytes: number, other: AtomicFile)
   }
 }
 
-async function writeLayout(file: AtomicFile, layout: Layout, onBytes: WriteOptions['onBytes']): Promise<void> {
-  let position = 0;
-  // The next chunk is read or computed while the last one is being written.
-  let writing = Promise.resolve();
-  const write = async (bytes: Uint8Array) => {
-    await writing;
-    writing = file.write(bytes);
-    writing.catch(() => undefined);
-  };
-  for (const { storage, offset } of layout.parts) {
-    await write(new Uint8Array(offset - position));
-    for (let done = 0; done < storage.byteLength; done += CHUNK_BYTES) {
-      const length = Math.min(CHUNK_BYTES, storage.byteLength - done);
-      await write(storage.readRange(done, length));
-      onBytes?.(offset + done + length, layout.sizeBytes);
-    }
-    position = offset + storage.byteLength;
-  }
-  await writing;
-}
-
 /** The message with each tensor's elements in `raw_data` or at its place of the side file. */
 function withLayout(
   message: ModelMessage,
@@ -134,13 +113,13 @@ function withLayout(
 ): ModelMessage {
   return mapStored(message, tensors, (tensor, storage) => {
     const offset = layout.offsets.get(storage);
-    if (offset !== undefined) return { ...CLEARED, ...externalFields(storage, location, offset) };
-    return isExternal(tensor) ? { ...CLEARED, raw_data: storage.read() } : {};
+    if (offset !== undefined) return { ...CLEARED_DATA, ...externalFields(storage, location, offset) };
+    return isExternal(tensor) ? { ...CLEARED_DATA, raw_data: storage.read() } : {};
   });
 }
 
 function withWeightsInside(message: ModelMessage, tensors: readonly StoredTensor[]): ModelMessage {
-  return mapStored(message, tensors, (tensor, storage) => (isExternal(tensor) ? { ...CLEARED, raw_data: storage.read() } : {}));
+  return mapStored(message, tensors, (tensor, storage) => (isExternal(tensor) ? { ...CLEARED_DATA, raw_data: storage.read() } : {}));
 }
 
 function mapStored(
@@ -182,6 +161,6 @@ function tooLarge(path: string, sizeBytes: number): QdqError {
   return new QdqError(
     'file-unwritable',
     `Cannot write ${path} as one file: ${sizeBytes} bytes of weights are more than the ${MAX_FILE_BYTES} that an ONNX file holds.`,
-    'Let the weights go to a side file.',
+    'Let the weights go to a side file beside it: --external-data auto or always.',
   );
 }

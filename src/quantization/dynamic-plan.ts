@@ -7,6 +7,7 @@ import type { DynamicChoice, DynamicNode } from './dynamic-select.js';
 import type { PlannedConstant, PlannedNode, QuantizationPlan } from './plan.js';
 import type { Scope } from './scopes.js';
 import type { TargetName } from './target.js';
+import type { MeasuredWeight } from './weight-work.js';
 import { channelMaxima, quantizationSqnr, scalesFromMaxima, weightLimit, weightZeroPoint } from './weights.js';
 
 /** How weights become integers; activations are always u8, which is what DynamicQuantizeLinear gives. */
@@ -106,6 +107,13 @@ export function flatChannels(tensor: Tensor, axis: number | null): { readonly te
   const [directions, gates, inputs] = tensor.dims;
   if (tensor.dims.length !== 3 || axis !== 1) return { tensor, axis };
   return { tensor: { dtype: tensor.dtype, dims: [directions! * gates!, inputs!], storage: tensor.storage }, axis: 0 };
+}
+
+/** The weights whose largest magnitudes a plan will ask for. */
+export function weightsToMeasure(choices: readonly DynamicChoice[], { perChannel }: Pick<DynamicOptions, 'perChannel'>): MeasuredWeight[] {
+  return choices.flatMap((choice) =>
+    choice.form === null ? [] : [...choice.weights.values()].map(({ tensor }) => flatChannels(tensor, channelAxis(choice, tensor, perChannel))),
+  );
 }
 
 /** Scales of weights by key, computed once for each weight, axis and type. */

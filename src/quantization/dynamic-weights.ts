@@ -1,10 +1,9 @@
-import { ExternalStorage } from '../onnx/external-data.js';
 import { integerScalar } from '../tensor/affine.js';
-import { DeferredStorage } from '../tensor/deferred-storage.js';
 import { elementCount, memoryStorage, tensorFromArray, type Tensor, type TensorStorage } from '../tensor/tensor.js';
 import { flatChannels } from './dynamic-plan.js';
+import { integerStorage } from './integer-storage.js';
 import type { PlannedConstant } from './plan.js';
-import { quantizeElements } from './weights.js';
+import { quantizeElements, type WeightRounding } from './weights.js';
 
 /** A weight as integers with its parameters, in the shapes that an operator takes. */
 export interface DynamicWeight {
@@ -22,11 +21,10 @@ export function storeDynamicWeight(weight: Tensor, planned: PlannedConstant, sca
   if (dtype === 'int32') throw new TypeError('a weight is not stored as int32');
   const flat = flatChannels(weight, planned.axis);
   const rounding = { axis: flat.axis, scales, dtype, limit: planned.limit! };
-  const round = (from: number, to: number) => quantizeElements(flat.tensor, rounding, from, to) as Int8Array | Uint8Array;
   const dims = transposed ? exchangeLast(weight.dims) : weight.dims;
   const [scaleDims, zeroDims] = parameterDims(opType, weight.dims, planned.axis);
   return {
-    integers: { dtype, dims, storage: storageOf(weight, transposed, round) },
+    integers: { dtype, dims, storage: storageOf(weight, flat.tensor, rounding, transposed) },
     scale: tensorFromArray('float32', scaleDims, Float32Array.from(scales)),
     zeroPoint: filled(integerScalar(dtype, zeroPoint), zeroDims),
   };
@@ -54,24 +52,14 @@ function filled(scalar: Tensor, dims: readonly number[]): Tensor {
   return tensorFromArray(dtype, dims, array);
 }
 
-type Round = (from: number, to: number) => Int8Array | Uint8Array;
-
-/** The integers: in memory where the floats are, otherwise computed from the side file each time they are read. */
-function storageOf(weight: Tensor, transposed: boolean, round: Round): TensorStorage {
-  const count = elementCount(weight.dims);
-  const whole = () => (transposed ? transposeLast(round(0, count), weight.dims) : round(0, count));
-  if (!(weight.storage instanceof ExternalStorage)) return memoryStorage(asBytes(whole()));
-  if (!transposed) return new DeferredStorage(count, (offset, length) => asBytes(round(offset, offset + length)));
-  // Every piece of a transposed weight takes all of it, so it is kept from the first piece to the last.
-  let kept: Uint8Array | undefined;
-  return new DeferredStorage(count, (offset, length) => {
-    const bytes = (kept ??= asBytes(whole()));
-    if (offset + length === count) kept = undefined;
-    return bytes.subarray(offset, offset + length);
-  });
+/** The integers. Those of an LSTM, whose matrices lie beside each other, are small enough to be turned in memory. */
+function storageOf(weight: Tensor, flat: Tensor, rounding: WeightRounding, transposed: boolean): TensorStorage {
+  const isMatrix = weight.dims.length === 2 && weight.dtype === 'float32' && rounding.axis !== 1;
+  if (!transposed || isMatrix) return integerStorage(transposed ? weight : flat, rounding, transposed);
+  const integers = quantizeElements(flat, rounding, 0, elementCount(flat.dims)) as Int8Array | Uint8Array;
+  const turned = transposeLast(integers, weight.dims);
+  return memoryStorage(new Uint8Array(turned.buffer, turned.byteOffset, turned.byteLength));
 }
-
-const asBytes = (array: Int8Array | Uint8Array) => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 
 const exchangeLast = (dims: readonly number[]) => [...dims.slice(0, -2), dims.at(-1)!, dims.at(-2)!];
 

@@ -7,12 +7,16 @@ export interface Overrides {
   readonly ranges: Readonly<Record<string, readonly [number, number]>>;
   /** Globs of node names that stay in float. */
   readonly float: readonly string[];
+  /** Globs of node names that are quantized dynamically in a model whose other nodes are static. */
+  readonly dynamic: readonly string[];
+  /** Globs of node names that stay static however much the ranges of their activations vary. */
+  readonly static: readonly string[];
 }
 
-export const NO_OVERRIDES: Overrides = { ranges: {}, float: [] };
+export const NO_OVERRIDES: Overrides = { ranges: {}, float: [], dynamic: [], static: [] };
 
 /**
- * Reads `{ "ranges": { "value": [min, max] }, "float": ["glob"] }`. Throws QdqError `file-not-found`, or `usage` where the content is
+ * Reads `{ "ranges": { "value": [min, max] }, "float": ["glob"], "dynamic": ["glob"], "static": ["glob"] }`. Throws QdqError `file-not-found`, or `usage` where the content is
  * something else.
  */
 export async function readOverrides(path: string): Promise<Overrides> {
@@ -29,15 +33,21 @@ export async function readOverrides(path: string): Promise<Overrides> {
     throw new QdqError('usage', `${path} is not JSON: ${messageOf(cause)}`, FORM, { cause });
   }
   if (!isObject(content)) throw new QdqError('usage', `${path} holds no object`, FORM);
-  const { ranges = {}, float = [], ...others } = content;
-  const [unknown] = Object.keys(others);
+  const { ranges = {}, ...lists } = content;
+  const [unknown] = Object.keys(lists).filter((name) => !(LISTS as readonly string[]).includes(name));
   if (unknown !== undefined) throw new QdqError('usage', `${path}: unknown field "${unknown}"`, FORM);
   if (!isObject(ranges) || !Object.values(ranges).every(isRange)) throw new QdqError('usage', `${path}: "ranges" must map value names to [min, max]`, FORM);
-  if (!Array.isArray(float) || !float.every((glob) => typeof glob === 'string')) throw new QdqError('usage', `${path}: "float" must list node names`, FORM);
-  return { ranges: ranges as Overrides['ranges'], float };
+  const globs = (name: (typeof LISTS)[number]): readonly string[] => {
+    const list = lists[name] ?? [];
+    if (!Array.isArray(list) || !list.every((glob) => typeof glob === 'string')) throw new QdqError('usage', `${path}: "${name}" must list node names`, FORM);
+    return list;
+  };
+  return { ranges: ranges as Overrides['ranges'], float: globs('float'), dynamic: globs('dynamic'), static: globs('static') };
 }
 
-const FORM = 'Expected { "ranges": { "value": [min, max] }, "float": ["node name or glob"] }.';
+const LISTS = ['float', 'dynamic', 'static'] as const;
+
+const FORM = 'Expected { "ranges": { "value": [min, max] }, "float": ["node name or glob"] }, and in the same way "dynamic" and "static".';
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

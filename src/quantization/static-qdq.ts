@@ -6,6 +6,7 @@ import { prune } from '../passes/prune.js';
 import { integerScalar, quantizeTensor, type QuantizedType } from '../tensor/affine.js';
 import { memoryStorage, tensorFromArray, type Tensor } from '../tensor/tensor.js';
 import type { PlannedConstant, PlannedNode, QuantizationPlan } from './plan.js';
+import { integerStorage } from './integer-storage.js';
 import { quantizeBias, quantizeWeight } from './weights.js';
 
 /** Carries a static plan out on the model that it was made for: inserts Q and DQ nodes and stores constants as integers. */
@@ -202,6 +203,7 @@ function inputChannels(node: Node, weight: Tensor): { readonly axis: number; rea
 export function storeConstant(tensor: Tensor, { dtype, axis, zeroPoint, limit }: PlannedConstant, scales: readonly number[]): Tensor {
   if (dtype === 'int32') return quantizeBias(tensor, axis, scales);
   if (limit === undefined) return quantizeTensor(tensor, { dtype, scale: scales[0]!, zeroPoint });
+  if (dtype === 'int8' || dtype === 'uint8') return { dtype, dims: tensor.dims, storage: integerStorage(tensor, { axis, scales, dtype, limit }) };
   return quantizeWeight(tensor, axis, scales, dtype, limit);
 }
 

@@ -1,5 +1,5 @@
 import { axisLayout } from '../tensor/slices.js';
-import { alignedBytes, type Tensor } from '../tensor/tensor.js';
+import { alignedBytes, type Tensor, type TensorStorage } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
 
 /** Elements of a weight from index `start` on, in memory order. */
@@ -8,22 +8,42 @@ export interface WeightPiece {
   readonly values: Float32Array | Float64Array;
 }
 
-/** Elements that are read at once: enough to be quick, few enough that a table of gigabytes passes through. */
-const PIECE_ELEMENTS = 1 << 22;
+/** Elements that are read at once: enough to be quick, few enough that the next step finds them in a core's cache. */
+export const PIECE_ELEMENTS = 1 << 20;
 const FLOAT_BYTES = 4;
 
-/** The elements `from` … `to` of a weight, piece by piece; float32 weights are read no further than asked. */
+/**
+ * The elements `from` … `to` of a weight, piece by piece; float32 weights are read no further than asked. A piece is valid until the next one
+ * is asked for: all are read into the same memory.
+ */
 export function* weightPieces(weight: Tensor, from = 0, to = Infinity): Generator<WeightPiece> {
   if (weight.dtype !== 'float32') {
     yield { start: from, values: numbersOf(weight).subarray(from, to) };
     return;
   }
   const end = Math.min(to, weight.storage.byteLength / FLOAT_BYTES);
+  const { storage } = weight;
+  const buffer = storage.readInto && new Float32Array(Math.max(0, Math.min(PIECE_ELEMENTS, end - from)));
   for (let start = from; start < end; start += PIECE_ELEMENTS) {
     const count = Math.min(PIECE_ELEMENTS, end - start);
-    const bytes = alignedBytes(weight.storage.readRange(start * FLOAT_BYTES, count * FLOAT_BYTES), FLOAT_BYTES);
-    yield { start, values: new Float32Array(bytes.buffer, bytes.byteOffset, count) };
+    yield { start, values: buffer ? readFloats(storage, start, buffer.subarray(0, count)) : floatsIn(storage, start, count) };
   }
+}
+
+/** Fills `target` with the float32 elements from `start` on. */
+function readFloats(storage: TensorStorage, start: number, target: Float32Array): Float32Array {
+  storage.readInto!(start * FLOAT_BYTES, new Uint8Array(target.buffer, target.byteOffset, target.byteLength));
+  return target;
+}
+
+function floatsIn(storage: TensorStorage, start: number, count: number): Float32Array {
+  const bytes = alignedBytes(storage.readRange(start * FLOAT_BYTES, count * FLOAT_BYTES), FLOAT_BYTES);
+  return new Float32Array(bytes.buffer, bytes.byteOffset, count);
+}
+
+/** `count` elements of a float32 weight from element `start` on; valid until `buffer`, which must hold as many, is used again. */
+export function floatRange({ storage }: Tensor, start: number, count: number, buffer: Float32Array): Float32Array {
+  return storage.readInto ? readFloats(storage, start, buffer.subarray(0, count)) : floatsIn(storage, start, count);
 }
 
 /** How the channels of a weight follow each other: `inner` elements of one channel, then the next of `channels`, over and over. */

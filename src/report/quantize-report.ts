@@ -6,6 +6,7 @@ import { bytes, countOf, decibels, duration, groupThousands, NOT_AVAILABLE, orNo
 import { integerSection } from './integer-section.js';
 import { speedupText, threadsText } from './latency.js';
 import { planSection } from './plan-section.js';
+import { staticGainSection } from './static-gain-section.js';
 import { warningsSection, type DescribeOptions } from './warnings-section.js';
 
 const REASONS_SHOWN = 3;
@@ -33,6 +34,7 @@ export function describeQuantize(result: QuantizeResult, model: string, options:
       ...searchSection(result),
       ...methodsSection(result),
       ...(plan ? planSection(plan) : decisionsSection(result.nodes)),
+      ...staticGainSection(result),
       ...changesSection(result),
     ],
   };

@@ -1,12 +1,17 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, rm, symlink } from 'node:fs/promises';
+import { platform } from 'node:os';
+import { basename, dirname } from 'node:path';
 import { QdqError } from '../errors.js';
 import { mapSubgraphs } from '../graph/attributes.js';
 import type { Graph, Model, Node } from '../graph/model.js';
+import { hollowModel } from '../onnx/hollow-model.js';
 import { decodeModel, encodeModel } from '../onnx/model-codec.js';
 import { Session, type SessionOptions } from './session.js';
+import { writeHole } from './staged-model.js';
 
 /** A model whose nodes bear unique marks as names, and the way back from a mark to the node. */
 export interface MarkedModel {
+  readonly model: Model;
   readonly bytes: Uint8Array;
   /** Nodes of the model that came in whose marks a name contains. */
   readonly nodesIn: (name: string) => readonly Node[];
@@ -25,8 +30,10 @@ export function markNodes(model: Model): MarkedModel {
       return mapSubgraphs({ ...node, name }, mark);
     }),
   });
+  const marked: Model = { ...model, graph: mark(model.graph) };
   return {
-    bytes: encodeModel({ ...model, graph: mark(model.graph) }),
+    model: marked,
+    bytes: encodeModel(marked),
     nodesIn: (name) => (name.match(MARK) ?? []).flatMap((found) => byMark.get(found) ?? []),
   };
 }
@@ -40,7 +47,8 @@ export interface FusedGraph {
 
 /**
  * Lets onnxruntime optimize a marked model as far as Q/DQ fusion goes and reads the result. The layout step beyond `extended` is left out:
- * it renames values and changes no kernel's arithmetic.
+ * it renames values and changes no kernel's arithmetic. Nor do the bytes of large weights in side files: in their place stands a hole, so that
+ * gigabytes are neither read nor copied. `scratchPath` is where the runtime writes the graph; what stands beside it is removed.
  */
 export async function fusedGraph(
   marked: MarkedModel,
@@ -48,14 +56,30 @@ export async function fusedGraph(
   scratchPath: string,
   options: Pick<SessionOptions, 'fuseInt8'> = {},
 ): Promise<FusedGraph> {
+  const hole = `${scratchPath}.hole`;
+  const hollow = hollowModel(marked.model, basename(hole));
+  const weights = `${scratchPath}.data`;
   try {
-    const session = await Session.open(marked.bytes, { ...options, optimization: 'extended', optimizedModelPath: scratchPath, externalDataFolder });
+    if (hollow) {
+      await writeHole(hole, hollow.sideFileBytes);
+      // Weights that the runtime would write beside the graph are not looked at.
+      if (platform() !== 'win32') await symlink('/dev/null', weights);
+    }
+    const session = await Session.open(hollow?.bytes ?? marked.bytes, {
+      ...options,
+      optimization: 'extended',
+      optimizedModelPath: scratchPath,
+      externalDataFolder: hollow ? dirname(scratchPath) : externalDataFolder,
+      prepack: false,
+    });
     await session.release();
+    const { graph } = decodeModel(await readFile(scratchPath), { file: scratchPath });
+    return { graph, marked: (fused) => marked.nodesIn(fused.name) };
   } catch (error) {
     if (!(error instanceof QdqError)) throw error;
     const message = error.message.replace(MARK, (mark) => marked.nodesIn(mark).map(({ name, outputs }) => name || outputs[0] || '').join());
     throw new QdqError(error.code, message, error.hint, { cause: error });
+  } finally {
+    await Promise.all([hole, weights].map((path) => rm(path, { force: true })));
   }
-  const { graph } = decodeModel(await readFile(scratchPath), { file: scratchPath });
-  return { graph, marked: (fused) => marked.nodesIn(fused.name) };
 }

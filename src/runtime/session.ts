@@ -21,6 +21,8 @@ export interface SessionOptions {
   readonly simulateQdq?: boolean;
   /** Fuses s8 activations as on ARM64, where they are right; on x64 the products are slow, so only what fuses is of interest. */
   readonly fuseInt8?: boolean;
+  /** Whether kernels may keep weights in forms of their own, which takes memory and makes runs faster; true where absent. */
+  readonly prepack?: boolean;
   /** Folder against which external data is resolved when the model is given as bytes. */
   readonly externalDataFolder?: string;
 }
@@ -69,6 +71,7 @@ export class Session {
     const config = {
       ...(options.simulateQdq ? { disable_quant_qdq: '1' } : {}),
       ...(options.fuseInt8 ? { qdqisint8allowed: '1' } : {}),
+      ...(options.prepack === false ? { disable_prepacking: '1' } : {}),
       ...(options.optimizedModelPath
         ? { optimized_model_external_initializers_file_name: `${basename(options.optimizedModelPath)}.data`, optimized_model_external_initializers_min_size_in_bytes: LARGE_INITIALIZER_BYTES }
         : {}),

@@ -1,8 +1,10 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Model } from '../graph/model.js';
+import { hollowModel } from '../onnx/hollow-model.js';
 import { encodeModel } from '../onnx/model-codec.js';
 import { readModel } from '../onnx/read-model.js';
+import { writeReferring } from '../onnx/write-referring.js';
 import type { RuntimeHost } from './host.js';
 import { Session, type SessionOptions } from './session.js';
 
@@ -17,10 +19,15 @@ export function stagedFile(path: string): StagedModel {
   return { path, externalDataFolder: dirname(path) };
 }
 
-/** Writes a model, without the side files it refers to, into the host's temporary folder. */
+/**
+ * Writes a model, without the side files it refers to, into the host's temporary folder. Many bytes that are yet to be computed go to a side
+ * file there, chunk by chunk.
+ */
 export async function stageModel(host: RuntimeHost, model: Model, name: string, externalDataFolder: string): Promise<StagedModel> {
   const path = await host.temporaryPath(name);
   try {
+    const root = await writeReferring(path, model);
+    if (root !== undefined) return { path, externalDataFolder: root };
     await writeFile(path, encodeModel(model));
   } catch (error) {
     // An abort removes the folder.
@@ -28,6 +35,30 @@ export async function stageModel(host: RuntimeHost, model: Model, name: string, 
     throw error;
   }
   return { path, externalDataFolder };
+}
+
+/**
+ * The same for looking at what the runtime makes of the graph: large weights that are in side files, or yet to be computed, are left out. Such a
+ * model opens, and what it computes means nothing.
+ */
+export async function stageForLook(host: RuntimeHost, model: Model, name: string, externalDataFolder: string): Promise<StagedModel> {
+  const path = await host.temporaryPath(name);
+  const hollow = hollowModel(model, `${name}.hole`);
+  if (!hollow) return stageModel(host, model, name, externalDataFolder);
+  try {
+    await writeHole(`${path}.hole`, hollow.sideFileBytes);
+    await writeFile(path, hollow.bytes);
+  } catch (error) {
+    host.throwIfInterrupted();
+    throw error;
+  }
+  return stagedFile(path);
+}
+
+/** A file of a size that takes no room on disk, where the file system allows that. */
+export async function writeHole(path: string, sizeBytes: number): Promise<void> {
+  await writeFile(path, '');
+  await truncate(path, sizeBytes);
 }
 
 /** Opens a session on a staged model. */

@@ -69,6 +69,8 @@ export interface PlannerOptions {
   readonly keptFloat: (node: Node) => string | undefined;
   /** Whether nodes may take other forms than static: those in bodies always are dynamic then. */
   readonly allowsOthers: boolean;
+  /** Nodes whose form the user has decided: no search decides about them. */
+  readonly fixed: ReadonlyMap<string, 'static' | 'dynamic'>;
 }
 
 /** Makes plans of choices. */
@@ -86,13 +88,18 @@ export class Planner {
     return this.#select(this.float, left);
   }
 
-  /** Nodes of the main graph that could take another form. */
-  nodesFor(form: OtherForm): Node[] {
+  /** Nodes whose form the user has decided. */
+  get fixed(): PlannerOptions['fixed'] {
+    return this.#options.fixed;
+  }
+
+  /** Nodes of the main graph that could take another form, convolutions on request. */
+  nodesFor(form: OtherForm, opTypes: readonly string[] = []): Node[] {
     if (!this.#options.allowsOthers) return [];
     const { graph } = this.float;
     const { keptFloat, types } = this.#options;
     const choices =
-      form === 'dynamic' ? selectDynamic(graph, types, { keptFloat, opTypes: [] }) : selectWeightOnly(graph, { keptFloat, lookups: false });
+      form === 'dynamic' ? selectDynamic(graph, types, { keptFloat, opTypes }) : selectWeightOnly(graph, { keptFloat, lookups: false });
     const inMain = new Set(graph.nodes);
     return choices.flatMap((choice) => (choice.form !== null && choice.form !== 'lookup' && inMain.has(choice.node) ? [choice.node] : []));
   }
@@ -167,9 +174,9 @@ export function carryOut(
   const outside = new Set(quantized.graph.nodes);
   const keptFloat = (node: Node) => {
     if (outside.has(node)) return others.get(node.name)?.form === 'dynamic' ? undefined : 'static quantization decides about it';
-    return inBodies ? inBodies(node) : 'nodes in bodies stay float';
+    return node.opType === 'Conv' || !inBodies ? 'it stays float in bodies' : inBodies(node);
   };
-  const added = planDynamic(selectDynamic(quantized.graph, new Map(), { keptFloat, opTypes: [] }), dynamicOptions);
+  const added = planDynamic(selectDynamic(quantized.graph, new Map(), { keptFloat, opTypes: ['Conv'] }), dynamicOptions);
   const dynamic = added.nodes.filter(({ decision }) => decision !== 'float');
   const blocks = [...others].flatMap(([name, { form }]) => (form === 'blocks' ? [name] : []));
   const entries = new Map<string, PlannedNode>(dynamic.map((node) => [node.name, { ...node, reason: others.get(node.name)?.reason ?? node.reason ?? REASON }]));

@@ -229,9 +229,9 @@ export class Search {
     const selection = this.#planner.select();
     const { graph } = this.#planner.float;
     const wholes = OTHER_FORMS.map((form) => {
-      const nodes = this.#planner.nodesFor(form);
+      const nodes = this.#planner.nodesFor(form).filter(({ name }) => !this.#planner.fixed.has(name));
       const others = new Map([...choices.others, ...nodes.map(({ name }) => [name, { form, reason: `${form === 'dynamic' ? 'quantized dynamically' : 'its weight is in blocks'}, which was better than static by measurement` }] as const)]);
-      const float = new Map([...selection.nodes.keys()].flatMap(({ name }) => (others.has(name) ? [] : [[name, 'left in float by measurement'] as const])));
+      const float = new Map([...selection.nodes.keys()].flatMap(({ name }) => (others.has(name) || this.#planner.fixed.has(name) ? [] : [[name, 'left in float by measurement'] as const])));
       return { form, nodes, others, float };
     }).filter(({ nodes }) => nodes.length > 0);
     const variants = await this.#try(
@@ -259,10 +259,12 @@ export class Search {
     let budgetDb = this.#goal.maxDrop === undefined ? this.#wanted : FIRST_DROP_BUDGET_DB;
     for (let round = 0; round <= MAX_TIGHTENINGS && !this.#isStopped(); round++) {
       const those = this.#goal.budget.floatBiases.map((bias) => {
-        const assigned = [...fastestForms(this.#planner.float.graph, selection, costs, 10 ** (-budgetDb / 10), bias)];
+        const { fixed, float: model } = this.#planner;
+        const assigned = [...fastestForms(model.graph, selection, costs, 10 ** (-budgetDb / 10), bias)].filter(([{ name }]) => !fixed.has(name));
+        const kept = [...choices.others].filter(([name]) => fixed.has(name));
         const reasonOf = (node: Node) => measuredReason(node, selection.nodes.get(node), costs);
         const float = new Map(assigned.flatMap(([node, form]) => (form === 'float' ? [[node.name, reasonOf(node)] as const] : [])));
-        const others = new Map(assigned.flatMap(([node, form]) => (form === 'float' ? [] : [[node.name, { form, reason: reasonOf(node) }] as const])));
+        const others = new Map([...kept, ...assigned.flatMap(([node, form]) => (form === 'float' ? [] : [[node.name, { form, reason: reasonOf(node) }] as const]))]);
         return { label: `node by node${bias === 1 ? '' : `, float time × ${bias}`}`, choices: { ...choices, float, others }, whole: false };
       });
       const tried = await this.#try(those);

@@ -7,6 +7,8 @@ export interface TensorStorage {
   read(): Uint8Array;
   /** `length` bytes from `offset`, for work in chunks. */
   readRange(offset: number, length: number): Uint8Array;
+  /** Fills `target` with the bytes from `offset` on; absent where `readRange` copies nothing anyway. */
+  readInto?(offset: number, target: Uint8Array): void;
 }
 
 /** A constant: element type, shape and bytes. Immutable; shared freely between graphs. */

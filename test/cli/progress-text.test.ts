@@ -12,3 +12,9 @@ test('progressText: where the total is not known', () => {
   assert.equal(progressText({ stage: 'reading', done: 3 }, 1000), 'reading: 3, 3.00/s');
   assert.equal(progressText({ stage: 'reading', done: 0, unit: 'samples' }, 1000), 'reading: 0 samples');
 });
+
+test('progressText: bytes in units that people read', () => {
+  const event = { stage: 'writing', done: 201e6, total: 805e6, unit: 'bytes' };
+  assert.equal(progressText(event, 100), 'writing: 201 MB of 805 MB');
+  assert.equal(progressText(event, 500), 'writing: 201 MB of 805 MB, 402 MB/s, 1.50 s left');
+});

@@ -7,10 +7,11 @@ import { readOverrides } from '../../src/quantization/overrides.js';
 import { temporaryFolder } from '../helpers/temporary-folder.js';
 
 const GOOD: readonly [string, string, object][] = [
-  ['ranges and float', '{ "ranges": { "x": [-1, 2.5], "y": [0, 0] }, "float": ["conv*"] }', { ranges: { x: [-1, 2.5], y: [0, 0] }, float: ['conv*'] }],
-  ['ranges only', '{ "ranges": { "x": [0, 1] } }', { ranges: { x: [0, 1] }, float: [] }],
-  ['float only', '{ "float": ["a", "b"] }', { ranges: {}, float: ['a', 'b'] }],
-  ['nothing', '{}', { ranges: {}, float: [] }],
+  ['ranges and float', '{ "ranges": { "x": [-1, 2.5], "y": [0, 0] }, "float": ["conv*"] }', { ranges: { x: [-1, 2.5], y: [0, 0] }, float: ['conv*'], dynamic: [], static: [] }],
+  ['ranges only', '{ "ranges": { "x": [0, 1] } }', { ranges: { x: [0, 1] }, float: [], dynamic: [], static: [] }],
+  ['float only', '{ "float": ["a", "b"] }', { ranges: {}, float: ['a', 'b'], dynamic: [], static: [] }],
+  ['dynamic and static', '{ "dynamic": ["a*"], "static": ["b"] }', { ranges: {}, float: [], dynamic: ['a*'], static: ['b'] }],
+  ['nothing', '{}', { ranges: {}, float: [], dynamic: [], static: [] }],
 ];
 
 const BAD: readonly [string, string, RegExp][] = [
@@ -29,6 +30,7 @@ const BAD: readonly [string, string, RegExp][] = [
   ['ranges as a list', '{ "ranges": [[0, 1]] }', /"ranges" must map/],
   ['float as text', '{ "float": "conv" }', /"float" must list/],
   ['float with a number', '{ "float": [1] }', /"float" must list/],
+  ['dynamic with a number', '{ "dynamic": [1] }', /"dynamic" must list/],
 ];
 
 describe('readOverrides', () => {
