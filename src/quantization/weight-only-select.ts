@@ -1,0 +1,95 @@
+import { floatAttribute, intAttribute, intsAttribute } from '../graph/attributes.js';
+import { indexOf } from '../graph/graph-index.js';
+import type { Graph, Node } from '../graph/model.js';
+import { constantIn, scopedNodes, type Scope, type ScopedConstant, type ScopedNode } from './scopes.js';
+
+/** A product or a lookup whose constant matrix can be stored in blocks. */
+export interface WeightOnlyNode extends ScopedNode {
+  readonly form: 'product' | 'lookup';
+  readonly weight: ScopedConstant;
+  /** The axis of the weight that blocks go along. */
+  readonly depthAxis: 0 | 1;
+}
+
+/** What becomes of a node: its form, or why its weights stay as they are. */
+export type WeightOnlyChoice = WeightOnlyNode | (ScopedNode & { readonly form: null; readonly reason: string });
+
+/** What the user wants to see in blocks. */
+export interface WeightOnlySelection {
+  /** Why the user keeps a node in float; undefined where it may be quantized. */
+  readonly keptFloat: (node: Node) => string | undefined;
+  /** Whether tables of Gather are stored in blocks too. */
+  readonly lookups: boolean;
+}
+
+/** Fewer products than the smallest block has elements gain nothing. */
+const MIN_DEPTH = 16;
+
+/** Decides for each node of a graph and its bodies, in the order of `allNodes`. */
+export function selectWeightOnly(graph: Graph, selection: WeightOnlySelection): WeightOnlyChoice[] {
+  return [...scopedNodes({ graph, parent: undefined })].map((scoped): WeightOnlyChoice => {
+    const choice = chooseWeight(scoped, selection);
+    return typeof choice === 'string' ? { ...scoped, form: null, reason: choice } : { ...scoped, ...choice };
+  });
+}
+
+type Choice = Pick<WeightOnlyNode, 'form' | 'weight' | 'depthAxis'>;
+
+function chooseWeight({ node, scope }: ScopedNode, { keptFloat, lookups }: WeightOnlySelection): Choice | string {
+  const rule = RULES[node.domain === '' ? node.opType : `${node.domain}.${node.opType}`];
+  if (!rule) return `${node.opType} has no kernel for weights in blocks`;
+  if (node.opType === 'Gather' && !lookups) return 'its table is stored in blocks only on request: --op-types MatMul,Gemm,Gather';
+  return keptFloat(node) ?? rule(node, scope);
+}
+
+const RULES: Readonly<Record<string, (node: Node, scope: Scope) => Choice | string>> = {
+  MatMul(node, scope) {
+    const [, factor = ''] = node.inputs;
+    const transposed = transposedConstant(scope, factor);
+    return product(node, scope, transposed ?? factor, transposed === undefined ? 0 : 1);
+  },
+  Gemm(node, scope) {
+    if (intAttribute(node, 'transA', 0) !== 0) return 'Gemm with transA has no kernel for weights in blocks';
+    if (floatAttribute(node, 'alpha', 1) !== 1) return 'Gemm with alpha has no kernel for weights in blocks';
+    if (node.inputs[2] && floatAttribute(node, 'beta', 1) !== 1) return 'Gemm with beta has no kernel for weights in blocks';
+    return product(node, scope, node.inputs[1] ?? '', intAttribute(node, 'transB', 0) !== 0 ? 1 : 0);
+  },
+  Gather(node, scope) {
+    const weight = matrixOf(scope, node.inputs[0] ?? '');
+    if (typeof weight === 'string') return weight;
+    if (intAttribute(node, 'axis', 0) !== 0) return 'it does not look up rows of a matrix';
+    if (constantIn(scope, node.inputs[1] ?? '')) return 'it depends on constants only';
+    return tooShallow(weight.tensor.dims[1]!) ?? { form: 'lookup', weight, depthAxis: 1 };
+  },
+};
+
+function product(node: Node, scope: Scope, name: string, depthAxis: 0 | 1): Choice | string {
+  const weight = matrixOf(scope, name);
+  if (typeof weight === 'string') return constantIn(scope, node.inputs[0] ?? '') && !constantIn(scope, name) ? 'its constant is the first factor, not the second' : weight;
+  return tooShallow(weight.tensor.dims[depthAxis]!) ?? { form: 'product', weight, depthAxis };
+}
+
+function matrixOf(scope: Scope, name: string): ScopedConstant | string {
+  const constant = constantIn(scope, name);
+  if (!constant) return `its weight "${name}" is computed at run time`;
+  const { dtype, dims } = constant.tensor;
+  if (dtype !== 'float32') return `its weight "${name}" is ${dtype}, not float32`;
+  if (dims.length !== 2) return `its weight "${name}" has ${dims.length} dimensions; blocks are cut from matrices`;
+  if (dims.some((dim) => dim === 0)) return `its weight "${name}" is empty`;
+  return constant;
+}
+
+/** The constant behind a Transpose of a matrix, where a value comes from one. */
+function transposedConstant(scope: Scope | undefined, value: string): string | undefined {
+  if (!scope) return undefined;
+  const producer = indexOf(scope.graph).producer(value);
+  if (!producer) return transposedConstant(scope.parent, value);
+  if (producer.opType !== 'Transpose' || producer.domain !== '') return undefined;
+  const [source = ''] = producer.inputs;
+  const perm = intsAttribute(producer, 'perm') ?? [1, 0];
+  return constantIn(scope, source)?.tensor.dims.length === 2 && perm[0] === 1 && perm[1] === 0 ? source : undefined;
+}
+
+function tooShallow(depth: number): string | undefined {
+  return depth < MIN_DEPTH ? `it adds up only ${depth} products (below ${MIN_DEPTH}), too few for a block` : undefined;
+}
