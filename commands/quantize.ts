@@ -2,12 +2,13 @@ import { Option, type Command } from 'commander';
 import { RANGE_METHODS, type RangeMethod } from '../src/calibration/choose-range.js';
 import { EFFORTS, QUANTIZE_DEFAULTS, QUANTIZE_MODES, type Effort, type QuantizeMode } from '../src/defaults.js';
 import { TARGETS, type TargetName } from '../src/quantization/target.js';
+import { WEIGHT_FORMATS, type WeightFormat } from '../src/quantization/weight-only-plan.js';
 import type { QuantizeOptions } from '../src/quantize.js';
 import type { QuantizedType } from '../src/tensor/affine.js';
 import { dtypeInfo } from '../src/tensor/dtype.js';
 import type { Context } from './context.js';
 import { addDataOptions, dataOptionsOf, type DataFlags } from './data-options.js';
-import { collectText, finiteNumber, percentage, RepeatableOption, textList } from './options.js';
+import { collectText, finiteNumber, percentage, positiveInteger, RepeatableOption, textList } from './options.js';
 import { perform } from './perform.js';
 import type { Place } from './places.js';
 
@@ -23,6 +24,9 @@ interface QuantizeFlags extends DataFlags {
   readonly target: TargetName;
   readonly activationType?: string;
   readonly weightType?: string;
+  readonly blockSize?: number;
+  readonly format?: WeightFormat;
+  readonly accuracyLevel?: string;
   readonly perTensor?: boolean;
   readonly symmetricActivations?: boolean;
   readonly reduceRange?: boolean;
@@ -36,7 +40,7 @@ interface QuantizeFlags extends DataFlags {
 }
 
 const TYPES = new Map((['uint8', 'int8', 'uint16', 'int16'] as const satisfies readonly QuantizedType[]).map((type) => [dtypeInfo(type).short, type]));
-const WEIGHT_TYPES = ['s8', 'u8'];
+const WEIGHT_TYPES = new Map((['int8', 'uint8', 'int4', 'uint4'] as const).map((type) => [dtypeInfo(type).short, type]));
 
 /** Adds `qdq quantize`. */
 export function addQuantize(program: Command, context: Context): void {
@@ -86,7 +90,10 @@ function addTypeOptions(command: Command): void {
     .optionsGroup('Types and nodes:')
     .addOption(new Option('--target <name>', 'machine that the model is for').choices(Object.keys(TARGETS)).default(QUANTIZE_DEFAULTS.target))
     .addOption(new Option('--activation-type <type>', "type of activations (default: the target's)").choices([...TYPES.keys()]))
-    .addOption(new Option('--weight-type <type>', "type of weights (default: the target's)").choices(WEIGHT_TYPES))
+    .addOption(new Option('--weight-type <type>', "type of weights (default: the target's)").choices([...WEIGHT_TYPES.keys()]))
+    .addOption(new Option('--block-size <n>', 'weight-only: elements that share a scale (default: 32 for 4 bits, a channel for 8)').argParser(positiveInteger))
+    .addOption(new Option('--format <name>', "weight-only: the standard DequantizeLinear, or the runtime's own operators (default: what the operator set has)").choices(WEIGHT_FORMATS))
+    .addOption(new Option('--accuracy-level <n>', 'weight-only, contrib: 4 multiplies integers, 0 floats (default: 4)').choices(['0', '4']))
     .option('--per-tensor', 'one scale for each weight (default: one for each channel)')
     .option('--symmetric-activations', 'ranges of activations equal on both sides of zero')
     .option('--reduce-range', "weights in 7 bits (default: the target's)")
@@ -103,7 +110,8 @@ function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions
     ...{ model, output, mode, calibration, method, percentile, exact, target, perTensor, symmetricActivations, reduceRange },
     ...{ effort, minSqnr, include, exclude, opTypes, overrides, dryRun, verify },
     activationType: TYPES.get(flags.activationType ?? ''),
-    weightType: TYPES.get(flags.weightType ?? ''),
+    weightType: WEIGHT_TYPES.get(flags.weightType ?? ''),
+    ...{ blockSize: flags.blockSize, format: flags.format, accuracyLevel: flags.accuracyLevel === undefined ? undefined : Number(flags.accuracyLevel) },
   };
 }
 

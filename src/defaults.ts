@@ -2,7 +2,7 @@ import { RANGE_DEFAULTS, type RangeMethod } from './calibration/choose-range.js'
 import { DEFAULT_TARGET } from './quantization/target.js';
 
 /** Ways into integers that `quantize` has. */
-export const QUANTIZE_MODES = ['auto', 'static', 'dynamic'] as const;
+export const QUANTIZE_MODES = ['auto', 'static', 'dynamic', 'weight-only'] as const;
 export type QuantizeMode = (typeof QUANTIZE_MODES)[number];
 
 /** How much `quantize` measures to make the model faster. */

@@ -32,7 +32,7 @@ export interface QuantizedNode {
 
 /** What every mode of `quantize` gives. */
 export interface QuantizedModel {
-  readonly mode: 'static' | 'dynamic';
+  readonly mode: 'static' | 'dynamic' | 'weight-only';
   readonly target: TargetName;
   /** Range method used. */
   readonly method: string;

@@ -1,7 +1,9 @@
 import type { RangeMethod } from './calibration/choose-range.js';
 import type { Effort, QuantizeMode } from './defaults.js';
+import { QdqError } from './errors.js';
 import type { NodeFilters } from './quantization/filters.js';
 import type { TargetName } from './quantization/target.js';
+import type { BlockWeightType, WeightFormat } from './quantization/weight-only-plan.js';
 import type { QuantizedType } from './tensor/affine.js';
 import type { DataOptions, VerbOptions } from './verb-options.js';
 
@@ -20,7 +22,14 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   readonly exact?: boolean | undefined;
   readonly target?: TargetName | undefined;
   readonly activationType?: QuantizedType | undefined;
-  readonly weightType?: QuantizedType | undefined;
+  /** Types of 4 bits are for weight-only quantization. */
+  readonly weightType?: QuantizedType | BlockWeightType | undefined;
+  /** Weight-only: elements of an output channel that share a scale (default: 32 for 4 bits, the whole channel for 8). */
+  readonly blockSize?: number | undefined;
+  /** Weight-only: standard DequantizeLinear or the runtime's own operators. */
+  readonly format?: WeightFormat | undefined;
+  /** Weight-only, format contrib: 4 (default) rounds activations to int8 in each run, 0 multiplies in float. */
+  readonly accuracyLevel?: number | undefined;
   readonly perTensor?: boolean | undefined;
   readonly symmetricActivations?: boolean | undefined;
   readonly reduceRange?: boolean | undefined;
@@ -34,4 +43,10 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   readonly dryRun?: boolean | undefined;
   /** Look up in the fused graph what the written model runs as, and measure it where there is data (default true). */
   readonly verify?: boolean | undefined;
+}
+
+/** The weight type of a mode whose integers take whole bytes; undefined where none was given. Throws a usage error for 4 bits. */
+export function byteWeightType({ weightType }: QuantizeOptions): QuantizedType | undefined {
+  if (weightType !== 'int4' && weightType !== 'uint4') return weightType;
+  throw new QdqError('usage', `weights of ${weightType} have no integer kernel beside quantized activations`, 'Take s8 or u8, or --mode weight-only.');
 }

@@ -24,7 +24,7 @@ import { planStatic, type StaticOptions } from './quantization/plan-static.js';
 import { selectNodes } from './quantization/select.js';
 import { applyStaticPlan } from './quantization/static-qdq.js';
 import { targetOf } from './quantization/target.js';
-import type { QuantizeOptions } from './quantize-options.js';
+import { byteWeightType, type QuantizeOptions } from './quantize-options.js';
 import { findSlowNodes, searchPlan } from './search-plan.js';
 import { isComputeOperator } from './runtime/kernels.js';
 import { stagedFile } from './runtime/staged-model.js';
@@ -153,7 +153,7 @@ function staticSettings(options: QuantizeOptions): Omit<StaticOptions, 'method'>
   return {
     target: target.name,
     activationType: options.activationType ?? target.activationType,
-    weightType: options.weightType ?? target.weightType,
+    weightType: byteWeightType(options) ?? target.weightType,
     perChannel: !options.perTensor,
     symmetricActivations: options.symmetricActivations ?? false,
     reduceRange: options.reduceRange ?? target.reduceRange,

@@ -62,10 +62,10 @@ export interface PlannedNode {
 /** All decisions of a quantization as plain data: a recipe carries it out, `--dry-run` prints it. */
 export interface QuantizationPlan {
   readonly schema: 'qdq.plan/1';
-  readonly mode: 'static' | 'dynamic';
+  readonly mode: 'static' | 'dynamic' | 'weight-only';
   readonly target: TargetName;
   readonly activationType: QuantizedType;
-  readonly weightType: QuantizedType;
+  readonly weightType: QuantizedType | 'int4' | 'uint4';
   readonly method: string;
   /** Domain of the Q/DQ nodes: '' or 'com.microsoft'. */
   readonly domain: string;

@@ -1,6 +1,6 @@
 import { indexOf, type GraphIndex } from '../graph/graph-index.js';
 import type { Graph, Node } from '../graph/model.js';
-import { isDequantize, isQuantize } from './kernels.js';
+import { isBlockProduct, isDequantize, isQuantize } from './kernels.js';
 
 /** Operators that have no integer kernel in any arrangement. */
 const NEVER_INTEGER = new Set(['ConvTranspose', 'GRU', 'RNN']);
@@ -10,6 +10,7 @@ export function floatReason(node: Node, graph: Graph): string {
   const index = indexOf(graph);
   if (NEVER_INTEGER.has(node.opType)) return `${node.opType} has no integer kernel in onnxruntime`;
   if (node.opType === 'LSTM') return 'LSTM runs on integers only as DynamicQuantizeLSTM';
+  if (isBlockProduct(node)) return 'its weights are integers that are dequantized for each product: only accuracy level 4 multiplies integers';
   const products = node.inputs.slice(0, 2).filter(Boolean);
   const unquantized = products.filter((value) => !isDequantized(index, value));
   if (unquantized.length === products.length) return 'neither its input nor its weight is quantized';

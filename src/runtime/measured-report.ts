@@ -18,8 +18,10 @@ export function withProfile(report: IntegerReport, model: Model, marked: MarkedM
     const runsAs = ranOnIntegers(kernel) ? 'integer' : node.kernel === kernel.opType ? node.runsAs : 'float';
     return { ...node, runsAs, macs: multiplyAccumulates(source, graph, kernel), timeMs: timeOfRun(kernel, runs), reason: runsAs === 'integer' ? null : node.reason };
   });
+  // A profile shows no accuracy level: whether a MatMulNBits multiplies integers, its node in the fused graph knows.
+  const proven = new Set(nodes.flatMap(({ runsAs }, i) => (runsAs === 'integer' ? (kernels.get(found[i]!.node) ?? []) : [])));
   const total = profiled.reduce((sum, node) => sum + timeOfRun(node, runs), 0);
-  const integer = profiled.filter(ranOnIntegers).reduce((sum, node) => sum + timeOfRun(node, runs), 0);
+  const integer = profiled.filter((node) => proven.has(node) || ranOnIntegers(node)).reduce((sum, node) => sum + timeOfRun(node, runs), 0);
   const macs = (of: readonly IntegerNode[]) => of.reduce((sum, node) => sum + (node.macs ?? 0), 0);
   const integerNodes = nodes.filter((node) => node.runsAs === 'integer');
   return {
