@@ -34,7 +34,7 @@ async function assertNear(float: Model, other: Model, minDb: number): Promise<vo
 /** A MatMul with a bias after it, a Gemm with transB and a depth that no block divides, and a MatMul behind a Transpose. */
 function threeProducts(opset = OPSET): Model {
   const g = new GraphBuilder(opset);
-  const first = g.op('first', 'Add', [g.op('product', 'MatMul', [g.input('x', [6, 64]), g.weight('w1', [64, 83])]), g.weight('b1', [83])]);
+  const first = g.op('first', 'Add', [g.op('product', 'MatMul', [g.input('x', [6, 80]), g.weight('w1', [80, 83])]), g.weight('b1', [83])]);
   const second = g.op('second', 'Gemm', [first, g.weight('w2', [70, 83]), g.weight('b2', [70])], { attributes: { transB: 1 } });
   g.output(g.op('third', 'MatMul', [second, g.op('t', 'Transpose', [g.weight('w3', [40, 70])], { attributes: { perm: [1, 0] } })]));
   return g.model();
