@@ -5,6 +5,7 @@ import { packedByteLength } from '../tensor/dtype.js';
 import { elementCount, memoryStorage, type Tensor, type TensorStorage } from '../tensor/tensor.js';
 import { matrixShape, visitBlocks, type ChannelMatrix } from './weight-only-blocks.js';
 import { blockCount, type BlockFormat } from './weight-only-format.js';
+import { roundMatrix } from './weight-only-fast.js';
 import { fitRange, largestInteger, middleInteger, roundBlock, type BlockParameters, type FitBlock } from './weight-only-rounding.js';
 
 /** A weight as integers in blocks. */
@@ -32,7 +33,9 @@ const PARTS = ['integers', 'scales', 'zeroPoints'] as const;
  */
 export function packWeight(matrix: ChannelMatrix, format: BlockFormat, order: BlockOrder, refuse: () => Error, fit: FitBlock = fitRange): PackedWeight {
   const shapes = shapesOf(matrix, format, order);
+  const isPlain = fit === fitRange && order === 'by channel' && matrix.tensor.dtype === 'float32';
   const compute = () => {
+    if (isPlain) return roundedParts(matrix, format, shapes, refuse);
     const sink = order === 'by channel' ? channelSink(matrix, format, shapes) : depthSink(matrix, format, shapes);
     fillBlocks(matrix, format, sink, refuse, fit);
     return sink.parts;
@@ -60,6 +63,29 @@ function shapesOf(matrix: ChannelMatrix, format: BlockFormat, order: BlockOrder)
     scales: { dtype: 'float32', dims: [blocks, channels] },
     zeroPoints: symmetric ? none : { dtype, dims: [blocks, channels] },
   };
+}
+
+/** By channel, rounded to nearest: what `fillBlocks` gives, many times as fast. */
+function roundedParts(matrix: ChannelMatrix, format: BlockFormat, shapes: Shapes, refuse: () => Error): Parts {
+  const { bits, blockSize, symmetric } = format;
+  const blocks = blockCount(matrixShape(matrix).depth, format);
+  const zeroBytes = Math.ceil((blocks * bits) / 8);
+  const words = (blockSize * bits) / 32;
+  const parts = emptyParts(shapes);
+  const integers = new Uint32Array(parts.integers.buffer);
+  const scales = new Float32Array(parts.scales.buffer);
+  roundMatrix(matrix, format, (first, count, block, kernel) => {
+    for (let i = 0; i < count; i++) {
+      const at = (first + i) * blocks + block;
+      if (!Number.isFinite(kernel.scales[i]!)) throw refuse();
+      scales[at] = kernel.scales[i]!;
+      for (let w = 0; w < words; w++) integers[at * words + w] = kernel.words[i * words + w]!;
+      if (symmetric) continue;
+      if (bits === 8) parts.zeroPoints[at] = kernel.zeroPoints[i]!;
+      else parts.zeroPoints[(first + i) * zeroBytes + (block >> 1)]! |= kernel.zeroPoints[i]! << (4 * (block & 1));
+    }
+  });
+  return parts;
 }
 
 interface BlockSink {
