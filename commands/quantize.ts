@@ -2,7 +2,7 @@ import { Option, type Command } from 'commander';
 import { RANGE_METHODS, type RangeMethod } from '../src/calibration/choose-range.js';
 import { EFFORTS, QUANTIZE_DEFAULTS, QUANTIZE_MODES, type Effort, type QuantizeMode } from '../src/defaults.js';
 import { TARGETS, type TargetName } from '../src/quantization/target.js';
-import { WEIGHT_FORMATS, type WeightFormat } from '../src/quantization/weight-only-plan.js';
+import { WEIGHT_ALGORITHMS, WEIGHT_FORMATS, type WeightAlgorithm, type WeightFormat } from '../src/quantization/weight-only-plan.js';
 import type { QuantizeOptions } from '../src/quantize.js';
 import type { QuantizedType } from '../src/tensor/affine.js';
 import { dtypeInfo } from '../src/tensor/dtype.js';
@@ -26,6 +26,7 @@ interface QuantizeFlags extends DataFlags {
   readonly weightType?: string;
   readonly blockSize?: number;
   readonly format?: WeightFormat;
+  readonly algorithm?: WeightAlgorithm;
   readonly accuracyLevel?: string;
   readonly perTensor?: boolean;
   readonly symmetricActivations?: boolean;
@@ -93,6 +94,7 @@ function addTypeOptions(command: Command): void {
     .addOption(new Option('--weight-type <type>', "type of weights (default: the target's)").choices([...WEIGHT_TYPES.keys()]))
     .addOption(new Option('--block-size <n>', 'weight-only: elements that share a scale (default: 32 for 4 bits, a channel for 8)').argParser(positiveInteger))
     .addOption(new Option('--format <name>', "weight-only: the standard DequantizeLinear, or the runtime's own operators (default: what the operator set has)").choices(WEIGHT_FORMATS))
+    .addOption(new Option('--algorithm <name>', 'weight-only, blocks: rtn rounds to nearest, hqq fits scales and zero points to the weights (default: rtn)').choices(WEIGHT_ALGORITHMS))
     .addOption(new Option('--accuracy-level <n>', 'weight-only, contrib: 4 multiplies integers, 0 floats (default: 4)').choices(['0', '4']))
     .option('--per-tensor', 'one scale for each weight (default: one for each channel)')
     .option('--symmetric-activations', 'ranges of activations equal on both sides of zero')
@@ -111,7 +113,7 @@ function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions
     ...{ effort, minSqnr, include, exclude, opTypes, overrides, dryRun, verify },
     activationType: TYPES.get(flags.activationType ?? ''),
     weightType: WEIGHT_TYPES.get(flags.weightType ?? ''),
-    ...{ blockSize: flags.blockSize, format: flags.format, accuracyLevel: flags.accuracyLevel === undefined ? undefined : Number(flags.accuracyLevel) },
+    ...{ blockSize: flags.blockSize, format: flags.format, algorithm: flags.algorithm, accuracyLevel: flags.accuracyLevel === undefined ? undefined : Number(flags.accuracyLevel) },
   };
 }
 

@@ -3,7 +3,7 @@ import type { Effort, QuantizeMode } from './defaults.js';
 import { QdqError } from './errors.js';
 import type { NodeFilters } from './quantization/filters.js';
 import type { TargetName } from './quantization/target.js';
-import type { BlockWeightType, WeightFormat } from './quantization/weight-only-plan.js';
+import type { BlockWeightType, WeightAlgorithm, WeightFormat } from './quantization/weight-only-plan.js';
 import type { QuantizedType } from './tensor/affine.js';
 import type { DataOptions, VerbOptions } from './verb-options.js';
 
@@ -28,6 +28,8 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   readonly blockSize?: number | undefined;
   /** Weight-only: standard DequantizeLinear or the runtime's own operators. */
   readonly format?: WeightFormat | undefined;
+  /** Weight-only, blocks: how scales and zero points are chosen (default: rtn). */
+  readonly algorithm?: WeightAlgorithm | undefined;
   /** Weight-only, format contrib: 4 (default) rounds activations to int8 in each run, 0 multiplies in float. */
   readonly accuracyLevel?: number | undefined;
   readonly perTensor?: boolean | undefined;

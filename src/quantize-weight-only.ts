@@ -12,8 +12,10 @@ import { nodeFilter } from './quantization/filters.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { checkBlockSize } from './quantization/weight-only-format.js';
+import { fitHalfQuadratic } from './quantization/weight-only-hqq.js';
 import { BLOCK_WEIGHT_TYPES, blockFormat, planWeightOnly, weightForm, weightOnlySettings, type BlockWeightType, type WeightOnlySettings } from './quantization/weight-only-plan.js';
 import { storeWeights } from './quantization/weight-only-recipe.js';
+import { fitRange } from './quantization/weight-only-rounding.js';
 import { selectWeightOnly } from './quantization/weight-only-select.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
@@ -38,12 +40,16 @@ export async function quantizeWeightOnly(job: QuantizeJob): Promise<QuantizedMod
   clock.lap('read');
 
   const settings = settingsOf(options, prepared.model.opsets.get('') ?? 1);
+  const algorithm = options.algorithm ?? 'rtn';
+  if (algorithm !== 'rtn' && settings.format === 'qdq' && settings.blockSize === null) {
+    throw new QdqError('usage', `${algorithm} chooses the scales of blocks, and these weights have one a channel`, 'Take 4 bits, or name a --block-size.');
+  }
   const keptFloat = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });
   const lookupBlock = options.opTypes?.includes('Gather') ? blockFormat(settings).blockSize : null;
   const choices = selectWeightOnly(prepared.model.graph, { keptFloat, lookupBlock });
-  const plan = planWeightOnly(choices, settings, options.target ?? QUANTIZE_DEFAULTS.target, 'rtn');
+  const plan = planWeightOnly(choices, settings, options.target ?? QUANTIZE_DEFAULTS.target, algorithm);
   refuseNothing(plan, options.model);
-  const graph = storeWeights(prepared.model.graph, choices, { formOf: (choice) => weightForm(choice, settings) });
+  const graph = storeWeights(prepared.model.graph, choices, { formOf: (choice) => weightForm(choice, settings), fit: algorithm === 'hqq' ? fitHalfQuadratic : fitRange });
   const opsets = new Map(prepared.model.opsets).set('com.microsoft', prepared.model.opsets.get('com.microsoft') ?? 1);
   const quantized: Model = { ...prepared.model, graph, opsets: [...importedDomains(graph)].includes('com.microsoft') ? opsets : prepared.model.opsets };
   clock.lap('plan');

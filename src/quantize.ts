@@ -146,8 +146,8 @@ function checkOptions(options: QuantizeOptions): void {
 }
 
 /** Refuses what only weight-only quantization could use. */
-function refuseBlockOptions({ mode, blockSize, format, accuracyLevel }: QuantizeOptions): void {
-  const given = Object.entries({ '--block-size': blockSize, '--format': format, '--accuracy-level': accuracyLevel }).find(([, value]) => value !== undefined);
+function refuseBlockOptions({ mode, blockSize, format, algorithm, accuracyLevel }: QuantizeOptions): void {
+  const given = Object.entries({ '--block-size': blockSize, '--format': format, '--algorithm': algorithm, '--accuracy-level': accuracyLevel }).find(([, value]) => value !== undefined);
   if (mode === 'weight-only' || !given) return;
   throw new QdqError('usage', `${given[0]} is for weights in blocks, which this mode does not write`, 'Say --mode weight-only, or leave it out.');
 }
