@@ -28,6 +28,9 @@ interface QuantizeFlags extends DataFlags {
   readonly format?: WeightFormat;
   readonly algorithm?: WeightAlgorithm;
   readonly accuracyLevel?: string;
+  readonly float16?: boolean;
+  readonly keepIoTypes: boolean;
+  readonly float32Ops?: string[];
   readonly perTensor?: boolean;
   readonly symmetricActivations?: boolean;
   readonly reduceRange?: boolean;
@@ -41,7 +44,7 @@ interface QuantizeFlags extends DataFlags {
 }
 
 const TYPES = new Map((['uint8', 'int8', 'uint16', 'int16'] as const satisfies readonly QuantizedType[]).map((type) => [dtypeInfo(type).short, type]));
-const WEIGHT_TYPES = new Map((['int8', 'uint8', 'int4', 'uint4'] as const).map((type) => [dtypeInfo(type).short, type]));
+const WEIGHT_TYPES = new Map((['int8', 'uint8', 'int4', 'uint4', 'float16'] as const).map((type) => [dtypeInfo(type).short, type]));
 
 /** Adds `qdq quantize`. */
 export function addQuantize(program: Command, context: Context): void {
@@ -96,6 +99,9 @@ function addTypeOptions(command: Command): void {
     .addOption(new Option('--format <name>', "weight-only: the standard DequantizeLinear, or the runtime's own operators (default: what the operator set has)").choices(WEIGHT_FORMATS))
     .addOption(new Option('--algorithm <name>', 'weight-only, blocks: rtn rounds to nearest, hqq fits scales and zero points to the weights (default: rtn)').choices(WEIGHT_ALGORITHMS))
     .addOption(new Option('--accuracy-level <n>', 'weight-only, contrib: 4 multiplies integers, 0 floats (default: 4)').choices(['0', '4']))
+    .option('--float16', 'weight-only: float16 for what stays float (--weight-type f16: for everything)')
+    .option('--no-keep-io-types', 'float16: inputs and outputs too')
+    .addOption(new RepeatableOption('--float32-ops <list>', 'float16: operators that stay float32, as in Softmax,Pow').argParser(textList))
     .option('--per-tensor', 'one scale for each weight (default: one for each channel)')
     .option('--symmetric-activations', 'ranges of activations equal on both sides of zero')
     .option('--reduce-range', "weights in 7 bits (default: the target's)")
@@ -113,7 +119,7 @@ function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions
     ...{ effort, minSqnr, include, exclude, opTypes, overrides, dryRun, verify },
     activationType: TYPES.get(flags.activationType ?? ''),
     weightType: WEIGHT_TYPES.get(flags.weightType ?? ''),
-    ...{ blockSize: flags.blockSize, format: flags.format, algorithm: flags.algorithm, accuracyLevel: flags.accuracyLevel === undefined ? undefined : Number(flags.accuracyLevel) },
+    ...{ blockSize: flags.blockSize, format: flags.format, algorithm: flags.algorithm, float16: flags.float16, keepIoTypes: flags.keepIoTypes, float32Ops: flags.float32Ops, accuracyLevel: flags.accuracyLevel === undefined ? undefined : Number(flags.accuracyLevel) },
   };
 }
 

@@ -22,14 +22,20 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   readonly exact?: boolean | undefined;
   readonly target?: TargetName | undefined;
   readonly activationType?: QuantizedType | undefined;
-  /** Types of 4 bits are for weight-only quantization. */
-  readonly weightType?: QuantizedType | BlockWeightType | undefined;
+  /** Types of 4 bits are for weight-only quantization; float16 converts the whole model. */
+  readonly weightType?: QuantizedType | BlockWeightType | 'float16' | undefined;
   /** Weight-only: elements of an output channel that share a scale (default: 32 for 4 bits, the whole channel for 8). */
   readonly blockSize?: number | undefined;
   /** Weight-only: standard DequantizeLinear or the runtime's own operators. */
   readonly format?: WeightFormat | undefined;
   /** Weight-only, blocks: how scales and zero points are chosen (default: rtn). */
   readonly algorithm?: WeightAlgorithm | undefined;
+  /** Weight-only: what stays float becomes float16. */
+  readonly float16?: boolean | undefined;
+  /** float16: inputs and outputs stay float32 (default true). */
+  readonly keepIoTypes?: boolean | undefined;
+  /** float16: operator types that stay float32. */
+  readonly float32Ops?: readonly string[] | undefined;
   /** Weight-only, format contrib: 4 (default) rounds activations to int8 in each run, 0 multiplies in float. */
   readonly accuracyLevel?: number | undefined;
   readonly perTensor?: boolean | undefined;
@@ -49,6 +55,6 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
 
 /** The weight type of a mode whose integers take whole bytes; undefined where none was given. Throws a usage error for 4 bits. */
 export function byteWeightType({ weightType }: QuantizeOptions): QuantizedType | undefined {
-  if (weightType !== 'int4' && weightType !== 'uint4') return weightType;
+  if (weightType !== 'int4' && weightType !== 'uint4' && weightType !== 'float16') return weightType;
   throw new QdqError('usage', `weights of ${weightType} have no integer kernel beside quantized activations`, 'Take s8 or u8, or --mode weight-only.');
 }

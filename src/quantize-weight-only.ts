@@ -17,6 +17,7 @@ import { BLOCK_WEIGHT_TYPES, blockFormat, planWeightOnly, weightForm, weightOnly
 import { storeWeights } from './quantization/weight-only-recipe.js';
 import { fitRange } from './quantization/weight-only-rounding.js';
 import { selectWeightOnly } from './quantization/weight-only-select.js';
+import { canFeed, convertToFloat16 } from './quantize-float16.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { stageModel } from './runtime/staged-model.js';
@@ -51,7 +52,9 @@ export async function quantizeWeightOnly(job: QuantizeJob): Promise<QuantizedMod
   refuseNothing(plan, options.model);
   const graph = storeWeights(prepared.model.graph, choices, { formOf: (choice) => weightForm(choice, settings), fit: algorithm === 'hqq' ? fitHalfQuadratic : fitRange });
   const opsets = new Map(prepared.model.opsets).set('com.microsoft', prepared.model.opsets.get('com.microsoft') ?? 1);
-  const quantized: Model = { ...prepared.model, graph, opsets: [...importedDomains(graph)].includes('com.microsoft') ? opsets : prepared.model.opsets };
+  const stored: Model = { ...prepared.model, graph, opsets: [...importedDomains(graph)].includes('com.microsoft') ? opsets : prepared.model.opsets };
+  const half = options.float16 ? await convertToFloat16(host, stored, options, folder) : undefined;
+  const quantized = half?.model ?? stored;
   clock.lap('plan');
 
   const verify = options.verify !== false;
@@ -66,13 +69,13 @@ export async function quantizeWeightOnly(job: QuantizeJob): Promise<QuantizedMod
     plan,
     model: quantized,
     nodes: plan.nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
-    changes: prepared.changes,
+    changes: [...prepared.changes, ...(half?.changes ?? [])],
     integer,
     verifyWritten: verify && !options.dryRun,
     foreignTarget: false,
     findSlowNodes: undefined,
     // No sample gave a range, so that each may judge.
-    samples: samples && { ...samples, deciding: [], heldOut: samples.all },
+    samples: samples && canFeed(job, quantized) ? { ...samples, deciding: [], heldOut: samples.all } : undefined,
     needsExactProducts: false,
   };
 }

@@ -16,6 +16,7 @@ import { TARGETS, type TargetName } from './quantization/target.js';
 import { quantizeDynamic } from './quantize-dynamic.js';
 import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
 import type { QuantizeOptions } from './quantize-options.js';
+import { quantizeFloat16 } from './quantize-float16.js';
 import { quantizeStatic } from './quantize-static.js';
 import { quantizeWeightOnly } from './quantize-weight-only.js';
 import type { IntegerReport } from './runtime/integer-report.js';
@@ -116,6 +117,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
  */
 async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
   const { mode = QUANTIZE_DEFAULTS.mode, calibration } = job.options;
+  if (job.options.weightType === 'float16' && (mode === 'auto' || mode === 'weight-only')) return quantizeFloat16(job);
   if (mode === 'weight-only') return quantizeWeightOnly(job);
   if (mode === 'dynamic' || (mode === 'auto' && !calibration && !job.data)) return quantizeDynamic(job);
   try {
@@ -146,9 +148,9 @@ function checkOptions(options: QuantizeOptions): void {
 }
 
 /** Refuses what only weight-only quantization could use. */
-function refuseBlockOptions({ mode, blockSize, format, algorithm, accuracyLevel }: QuantizeOptions): void {
-  const given = Object.entries({ '--block-size': blockSize, '--format': format, '--algorithm': algorithm, '--accuracy-level': accuracyLevel }).find(([, value]) => value !== undefined);
-  if (mode === 'weight-only' || !given) return;
+function refuseBlockOptions({ mode, weightType, blockSize, format, algorithm, accuracyLevel, float16 }: QuantizeOptions): void {
+  const given = Object.entries({ '--block-size': blockSize, '--format': format, '--algorithm': algorithm, '--accuracy-level': accuracyLevel, '--float16': float16 }).find(([, value]) => value !== undefined);
+  if (mode === 'weight-only' || weightType === 'float16' || !given) return;
   throw new QdqError('usage', `${given[0]} is for weights in blocks, which this mode does not write`, 'Say --mode weight-only, or leave it out.');
 }
 

@@ -64,8 +64,8 @@ export interface QuantizationPlan {
   readonly schema: 'qdq.plan/1';
   readonly mode: 'static' | 'dynamic' | 'weight-only';
   readonly target: TargetName;
-  readonly activationType: QuantizedType;
-  readonly weightType: QuantizedType | 'int4' | 'uint4';
+  readonly activationType: QuantizedType | 'float16';
+  readonly weightType: QuantizedType | 'int4' | 'uint4' | 'float16';
   readonly method: string;
   /** Domain of the Q/DQ nodes: '' or 'com.microsoft'. */
   readonly domain: string;
