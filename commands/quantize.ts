@@ -1,9 +1,10 @@
 import { Option, type Command } from 'commander';
 import { RANGE_METHODS, type RangeMethod } from '../src/calibration/choose-range.js';
-import { EFFORTS, QUANTIZE_DEFAULTS, QUANTIZE_MODES, type Effort, type QuantizeMode } from '../src/defaults.js';
+import { EFFORTS, PRESETS, QUANTIZE_DEFAULTS, QUANTIZE_MODES, type Effort, type PresetName, type QuantizeMode } from '../src/defaults.js';
 import { TARGETS, type TargetName } from '../src/quantization/target.js';
 import { WEIGHT_ALGORITHMS, WEIGHT_FORMATS, type WeightAlgorithm, type WeightFormat } from '../src/quantization/weight-only-plan.js';
 import type { QuantizeOptions } from '../src/quantize.js';
+import { QdqError } from '../src/errors.js';
 import type { QuantizedType } from '../src/tensor/affine.js';
 import { dtypeInfo } from '../src/tensor/dtype.js';
 import type { Context } from './context.js';
@@ -41,6 +42,7 @@ interface QuantizeFlags extends DataFlags {
   readonly dryRun?: boolean;
   readonly verify: boolean;
   readonly depfile?: string;
+  readonly preset?: PresetName;
 }
 
 const TYPES = new Map((['uint8', 'int8', 'uint16', 'int16'] as const satisfies readonly QuantizedType[]).map((type) => [dtypeInfo(type).short, type]));
@@ -57,6 +59,7 @@ export function addQuantize(program: Command, context: Context): void {
     .addOption(new Option('--mode <mode>', 'way into integers; auto: static where there is data or a table, otherwise dynamic').choices(QUANTIZE_MODES).default(QUANTIZE_DEFAULTS.mode))
     .addOption(new Option('--effort <level>', 'normal: search for the fastest plan inside the error budget on this machine, with nodes left in float').choices(EFFORTS).default(QUANTIZE_DEFAULTS.effort))
     .addOption(new Option('--min-sqnr <db>', 'error budget of the search: signal to noise that every output is to keep, in dB').argParser(finiteNumber).default(QUANTIZE_DEFAULTS.minSqnr))
+    .addOption(new Option('--preset <name>', 'write all files that a program looks for into the folder -o, and show them in one table').choices(PRESETS))
     .option('--dry-run', 'print the plan, write nothing')
     .option('--no-verify', 'do not look up what the written model runs as, and do not measure it')
     .option('--depfile <file>', 'write a Makefile rule that names what the output was made from');
@@ -64,6 +67,7 @@ export function addQuantize(program: Command, context: Context): void {
   addTypeOptions(command);
   addDataOptions(command);
   command.addHelpText('after', EXAMPLE).action(async (model: string, flags: QuantizeFlags) => {
+    if (flags.preset) return performPreset(context, command, model, flags, flags.preset);
     const { output, calibration, overrides, depfile, dryRun } = flags;
     await perform(context, command, {
       inputs: [model, calibration, overrides, ...(flags.data ?? [])],
@@ -76,6 +80,19 @@ export function addQuantize(program: Command, context: Context): void {
         await writeDepfile(depfile, output, { model, data: flags.data, files: [calibration, overrides, flags.preprocessor] });
       },
     });
+  });
+}
+
+async function performPreset(context: Context, command: Command, model: string, flags: QuantizeFlags, preset: PresetName): Promise<void> {
+  const { output, overrides, depfile, data = [] } = flags;
+  if (output === undefined) throw new QdqError('usage', 'no folder was named for the files of the preset', 'Name it with -o.');
+  if (depfile !== undefined) throw new QdqError('usage', '--depfile describes one file, and --preset writes several', 'Leave it out.');
+  const { quantizePreset } = await import('../src/quantize-preset.js');
+  await perform(context, command, {
+    inputs: [model, overrides, ...data],
+    outputs: [{ option: '--output', path: output, isFolder: true }],
+    run: async (common) => quantizePreset({ ...common, ...quantizeOptionsOf(model, flags), preset, output }),
+    describe: async (result, options) => (await import('../src/report/preset-report.js')).describePreset(result, options),
   });
 }
 
@@ -133,4 +150,6 @@ ${Object.entries(TARGETS).map(([name, { description }]) => `  ${name.padEnd(14)}
 
 Examples:
   $ qdq quantize model.onnx --data calibration/ -o model.int8.onnx
-  $ qdq quantize model.onnx --calibration model.ranges.json --dry-run`;
+  $ qdq quantize model.onnx --calibration model.ranges.json --dry-run
+  $ qdq quantize model.onnx --mode weight-only --weight-type u4 -o model.q4.onnx
+  $ qdq quantize model.onnx --preset transformers.js --data samples/ -o onnx/`;

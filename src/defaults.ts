@@ -5,6 +5,10 @@ import { DEFAULT_TARGET } from './quantization/target.js';
 export const QUANTIZE_MODES = ['auto', 'static', 'dynamic', 'weight-only'] as const;
 export type QuantizeMode = (typeof QUANTIZE_MODES)[number];
 
+/** Sets of files that other programs look for. */
+export const PRESETS = ['transformers.js'] as const;
+export type PresetName = (typeof PRESETS)[number];
+
 /** How much `quantize` measures to make the model faster. */
 export const EFFORTS = ['none', 'normal'] as const;
 export type Effort = (typeof EFFORTS)[number];

@@ -47,6 +47,8 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   readonly minSqnr?: number | undefined;
   /** Path of a JSON file with ranges and nodes to keep in float. */
   readonly overrides?: string | undefined;
+  /** What the name of a side file adds to that of the output (default: .data). */
+  readonly sideFileSuffix?: string | undefined;
   /** Make the plan and write nothing. */
   readonly dryRun?: boolean | undefined;
   /** Look up in the fused graph what the written model runs as, and measure it where there is data (default true). */

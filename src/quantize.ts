@@ -10,7 +10,7 @@ import { modelSize, readModel } from './onnx/read-model.js';
 import { writeModel } from './onnx/write-model.js';
 import type { SamplePartition } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
-import type { ProgressListener, Warning } from './progress.js';
+import type { Warning } from './progress.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { TARGETS, type TargetName } from './quantization/target.js';
 import { quantizeDynamic } from './quantize-dynamic.js';
@@ -70,7 +70,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     refuseQuantized(model, options.model);
     const quantized = await quantizeByMode({ host, options, model, data, clock, warn: (warning) => warn(options, warnings, warning) });
     host.throwIfInterrupted();
-    const output = options.dryRun ? null : await write(options.output!, quantized.model, options.onProgress);
+    const output = options.dryRun ? null : await write(options.output!, quantized.model, options);
     clock.lap('write');
     let { integer } = quantized;
     if (quantized.verifyWritten && output) integer = (await kernelCoverage(host, stagedFile(output.path))).report;
@@ -133,8 +133,8 @@ async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
   }
 }
 
-async function write(path: string, model: Model, onProgress: ProgressListener | undefined): Promise<NonNullable<QuantizeResult['output']>> {
-  const { sizeBytes, sha256 } = await writeModel(path, model, { onBytes: (done, total) => onProgress?.({ stage: 'writing', done, total, unit: 'bytes' }) });
+async function write(path: string, model: Model, { onProgress, sideFileSuffix }: QuantizeOptions): Promise<NonNullable<QuantizeResult['output']>> {
+  const { sizeBytes, sha256 } = await writeModel(path, model, { sideFileSuffix, onBytes: (done, total) => onProgress?.({ stage: 'writing', done, total, unit: 'bytes' }) });
   return { path, sizeBytes, sha256 };
 }
 

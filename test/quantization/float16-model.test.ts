@@ -195,3 +195,19 @@ test('nodes that the user keeps', async () => {
   assert.equal(half.model.graph.initializers.get('w2')?.dtype, 'float32');
   await assertNear(model, half.model);
 });
+
+test('recurrent layers stay float32 and read float16 weights through Casts', async () => {
+  const { model, half } = await convert(`
+    opset 13
+    input x float32[6,2,8]
+    const w float32[1,64,8] ~1
+    const r float32[1,64,16] ~2
+    const v float32[16,4] ~3
+    , s = LSTM(x, w, r) hidden_size=16
+    y = MatMul(s, v)
+    output y
+  `);
+  assert.match([...half.kept.values()][0]!, /no float16 LSTM/);
+  assert.deepEqual([...half.model.graph.initializers.values()].map(({ dtype }) => dtype), ['float16', 'float16', 'float16']);
+  await assertNear(model, half.model, 50);
+});
