@@ -114,7 +114,7 @@ function addTypeOptions(command: Command): void {
     .addOption(new Option('--weight-type <type>', "type of weights (default: the target's)").choices([...WEIGHT_TYPES.keys()]))
     .addOption(new Option('--block-size <n>', 'weight-only: elements that share a scale (default: 32 for 4 bits, a channel for 8)').argParser(positiveInteger))
     .addOption(new Option('--format <name>', "weight-only: the standard DequantizeLinear, or the runtime's own operators (default: what the operator set has)").choices(WEIGHT_FORMATS))
-    .addOption(new Option('--algorithm <name>', 'weight-only, blocks: rtn rounds to nearest, hqq fits scales and zero points to the weights (default: rtn)').choices(WEIGHT_ALGORITHMS))
+    .addOption(new Option('--algorithm <name>', 'weight-only, blocks: rtn rounds to nearest, hqq fits scales and zero points to the weights, gptq makes up for errors by the inputs in --data (default: rtn)').choices(WEIGHT_ALGORITHMS))
     .addOption(new Option('--accuracy-level <n>', 'weight-only, contrib: 4 multiplies integers, 0 floats (default: 4)').choices(['0', '4']))
     .option('--float16', 'weight-only: float16 for what stays float (--weight-type f16: for everything)')
     .option('--no-keep-io-types', 'float16: inputs and outputs too')

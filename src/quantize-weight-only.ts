@@ -18,6 +18,7 @@ import { storeWeights } from './quantization/weight-only-recipe.js';
 import { fitRange } from './quantization/weight-only-rounding.js';
 import { selectWeightOnly } from './quantization/weight-only-select.js';
 import { canFeed, convertToFloat16 } from './quantize-float16.js';
+import { roundByInputs } from './round-by-inputs.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { stageModel } from './runtime/staged-model.js';
@@ -45,12 +46,19 @@ export async function quantizeWeightOnly(job: QuantizeJob): Promise<QuantizedMod
   if (algorithm !== 'rtn' && settings.format === 'qdq' && settings.blockSize === null) {
     throw new QdqError('usage', `${algorithm} chooses the scales of blocks, and these weights have one a channel`, 'Take 4 bits, or name a --block-size.');
   }
+  if (algorithm === 'gptq' && !data) throw new QdqError('usage', 'gptq looks at the inputs of products, and no samples were given', 'Give samples with --data, or take --algorithm hqq.');
   const keptFloat = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });
   const lookupBlock = options.opTypes?.includes('Gather') ? blockFormat(settings).blockSize : null;
   const choices = selectWeightOnly(prepared.model.graph, { keptFloat, lookupBlock });
   const plan = planWeightOnly(choices, settings, options.target ?? QUANTIZE_DEFAULTS.target, algorithm);
   refuseNothing(plan, options.model);
-  const graph = storeWeights(prepared.model.graph, choices, { formOf: (choice) => weightForm(choice, settings), fit: algorithm === 'hqq' ? fitHalfQuadratic : fitRange });
+  const seen = samples && samples.deciding.length > 0 ? samples.deciding : samples?.all;
+  const rounded = algorithm === 'gptq' ? await roundByInputs(host, prepared.model, folder, choices, blockFormat(settings), { data: data!, only: seen! }) : undefined;
+  const graph = storeWeights(prepared.model.graph, choices, { 
+    formOf: (choice) => weightForm(choice, settings),
+    fit: algorithm === 'rtn' ? fitRange : fitHalfQuadratic,
+    ...(rounded ? { rounded } : {}),
+  });
   const opsets = new Map(prepared.model.opsets).set('com.microsoft', prepared.model.opsets.get('com.microsoft') ?? 1);
   const stored: Model = { ...prepared.model, graph, opsets: [...importedDomains(graph)].includes('com.microsoft') ? opsets : prepared.model.opsets };
   const half = options.float16 ? await convertToFloat16(host, stored, options, folder) : undefined;
@@ -74,8 +82,8 @@ export async function quantizeWeightOnly(job: QuantizeJob): Promise<QuantizedMod
     verifyWritten: verify && !options.dryRun,
     foreignTarget: false,
     findSlowNodes: undefined,
-    // No sample gave a range, so that each may judge.
-    samples: samples && canFeed(job, quantized) ? { ...samples, deciding: [], heldOut: samples.all } : undefined,
+    // Unless samples decided how weights are rounded, each may judge.
+    samples: samples && canFeed(job, quantized) ? (rounded ? samples : { ...samples, deciding: [], heldOut: samples.all }) : undefined,
     needsExactProducts: false,
   };
 }

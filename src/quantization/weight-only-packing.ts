@@ -5,6 +5,7 @@ import { packedByteLength } from '../tensor/dtype.js';
 import { elementCount, memoryStorage, type Tensor, type TensorStorage } from '../tensor/tensor.js';
 import { matrixShape, visitBlocks, type ChannelMatrix } from './weight-only-blocks.js';
 import { blockCount, type BlockFormat } from './weight-only-format.js';
+import type { RoundedWeight } from './weight-only-gptq.js';
 import { roundMatrix } from './weight-only-fast.js';
 import { fitRange, largestInteger, middleInteger, roundBlock, type BlockParameters, type FitBlock } from './weight-only-rounding.js';
 
@@ -29,18 +30,20 @@ const PARTS = ['integers', 'scales', 'zeroPoints'] as const;
  * A weight as blocks of integers. By channel: uint8 [channels, blocks, bytes of a block] with the even element of 4 bits in the lower half,
  * scales [channels, blocks], zero points uint8 [channels, bytes]. By depth: integers of their own type [depth, channels], signed where
  * symmetric, scales and zero points [blocks, channels], as a DequantizeLinear takes them. Where the floats are in a side file the integers are
- * computed while they are written, and errors come then: `refuse` makes the one for a block that is not finite.
+ * computed while they are written, and errors come then: `refuse` makes the one for a block that is not finite. `source` says how blocks are fitted, or
+ * holds integers that were found already.
  */
-export function packWeight(matrix: ChannelMatrix, format: BlockFormat, order: BlockOrder, refuse: () => Error, fit: FitBlock = fitRange): PackedWeight {
+export function packWeight(matrix: ChannelMatrix, format: BlockFormat, order: BlockOrder, refuse: () => Error, source: FitBlock | RoundedWeight = fitRange): PackedWeight {
   const shapes = shapesOf(matrix, format, order);
-  const isPlain = fit === fitRange && order === 'by channel' && matrix.tensor.dtype === 'float32';
+  const isPlain = source === fitRange && order === 'by channel' && matrix.tensor.dtype === 'float32';
   const compute = () => {
     if (isPlain) return roundedParts(matrix, format, shapes, refuse);
     const sink = order === 'by channel' ? channelSink(matrix, format, shapes) : depthSink(matrix, format, shapes);
-    fillBlocks(matrix, format, sink, refuse, fit);
+    if (typeof source === 'function') fillBlocks(matrix, format, sink, refuse, source);
+    else copyBlocks(matrix, format, sink, source);
     return sink.parts;
   };
-  const storages = matrix.tensor.storage instanceof ExternalStorage ? deferredParts(shapes, compute) : storedParts(compute());
+  const storages = typeof source === 'function' && matrix.tensor.storage instanceof ExternalStorage ? deferredParts(shapes, compute) : storedParts(compute());
   const tensor = (part: Part): Tensor => ({ ...shapes[part], storage: storages[part] });
   return { integers: tensor('integers'), scales: tensor('scales'), zeroPoints: format.symmetric ? undefined : tensor('zeroPoints') };
 }
@@ -106,6 +109,20 @@ function fillBlocks(matrix: ChannelMatrix, format: BlockFormat, sink: BlockSink,
     if (count < format.blockSize) integers.fill(found.zeroPoint, count);
     sink.put(channel, block, integers, count, found);
   });
+}
+
+function copyBlocks(matrix: ChannelMatrix, format: BlockFormat, sink: BlockSink, { integers, scales, zeroPoints }: RoundedWeight): void {
+  const { depth, channels } = matrixShape(matrix);
+  const block = new Uint8Array(format.blockSize);
+  for (let top = 0, number = 0; top < depth; top += format.blockSize, number++) {
+    const count = Math.min(format.blockSize, depth - top);
+    for (let channel = 0; channel < channels; channel++) {
+      const at = number * channels + channel;
+      block.fill(zeroPoints[at]!);
+      for (let k = 0; k < count; k++) block[k] = integers[(top + k) * channels + channel]!;
+      sink.put(channel, number, block, count, { scale: scales[at]!, zeroPoint: zeroPoints[at]! });
+    }
+  }
 }
 
 function emptyParts(shapes: Shapes): Parts {

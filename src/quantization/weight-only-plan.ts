@@ -14,8 +14,8 @@ export type BlockWeightType = (typeof BLOCK_WEIGHT_TYPES)[number];
 export const WEIGHT_FORMATS = ['qdq', 'contrib'] as const;
 export type WeightFormat = (typeof WEIGHT_FORMATS)[number];
 
-/** Ways to choose scales and zero points of blocks: round to nearest; half-quadratic, which needs no data. */
-export const WEIGHT_ALGORITHMS = ['rtn', 'hqq'] as const;
+/** Ways to choose scales and zero points of blocks: round to nearest; half-quadratic, which needs no data; by the inputs of products in samples. */
+export const WEIGHT_ALGORITHMS = ['rtn', 'hqq', 'gptq'] as const;
 export type WeightAlgorithm = (typeof WEIGHT_ALGORITHMS)[number];
 
 /** What decides the form of every weight. */

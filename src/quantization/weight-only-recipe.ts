@@ -11,6 +11,7 @@ import { constantIn, type Scope } from './scopes.js';
 import { matrixShape, type ChannelMatrix } from './weight-only-blocks.js';
 import type { BlockFormat } from './weight-only-format.js';
 import { packWeight, type BlockOrder, type PackedWeight } from './weight-only-packing.js';
+import type { RoundedWeight } from './weight-only-gptq.js';
 import type { FitBlock } from './weight-only-rounding.js';
 import type { WeightOnlyChoice, WeightOnlyNode } from './weight-only-select.js';
 import { channelMaxima, scalesFromMaxima, weightLimit, weightZeroPoint } from './weights.js';
@@ -28,6 +29,8 @@ export type WeightForm =
 export interface WeightForms {
   readonly formOf: (choice: WeightOnlyNode) => WeightForm;
   readonly fit?: FitBlock;
+  /** Weights whose integers are found already, by the weight as a product reads it. */
+  readonly rounded?: (choice: WeightOnlyNode, format: BlockFormat) => RoundedWeight | undefined;
 }
 
 const CONTRIB = 'com.microsoft';
@@ -125,7 +128,8 @@ class WeightOnlyRecipe {
   }
 
   /** Stores a weight in the graph where it stands, once for all that read it along the same axis in the same form. */
-  #weight(scope: EditedScope, { node, weight, depthAxis }: WeightOnlyNode, form: WeightForm): StoredWeight {
+  #weight(scope: EditedScope, choice: WeightOnlyNode, form: WeightForm): StoredWeight {
+    const { node, weight, depthAxis } = choice;
     const home = scopeOf(weight.scope.graph, scope);
     const key = `${depthAxis}/${form.as}/${weight.name}`;
     const known = home.stored.get(key);
@@ -133,7 +137,7 @@ class WeightOnlyRecipe {
     const matrix = { tensor: weight.tensor, depthAxis };
     const refuse = () => notFinite(weight.name, node);
     const order: BlockOrder = form.as === 'contrib' ? 'by channel' : 'by depth';
-    const packed = form.as === 'channels' ? wholeChannels(matrix, form.dtype, form.perTensor, refuse) : packWeight(matrix, form.format, order, refuse, this.#forms.fit);
+    const packed = form.as === 'channels' ? wholeChannels(matrix, form.dtype, form.perTensor, refuse) : packWeight(matrix, form.format, order, refuse, this.#forms.rounded?.(choice, form.format) ?? this.#forms.fit);
     const put = (suffix: string, tensor: Tensor) => {
       const name = this.#names.unique(`${weight.name}_${suffix}`);
       home.editor.setInitializer(name, tensor);

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import { compare, comparisonsOf } from '../../src/compare.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
 import { readModel } from '../../src/onnx/read-model.js';
 import { writeModel } from '../../src/onnx/write-model.js';
+import type { WeightAlgorithm } from '../../src/quantization/weight-only-plan.js';
 import { quantize, type QuantizeOptions } from '../../src/quantize.js';
 import { GraphBuilder } from '../helpers/graph-builder.js';
+import { sampleModels } from '../helpers/shared-models.js';
 import { temporaryFolder } from '../helpers/temporary-folder.js';
 
 function layers(t: TestContext, build: (g: GraphBuilder) => void = twoLayers): { model: string; output: string } {
@@ -135,4 +138,30 @@ test('a model without products says so, and a quantized one is not quantized aga
   const two = layers(t);
   await quantize({ ...two, mode: 'weight-only', verify: false });
   await assert.rejects(quantize({ model: two.output, output: `${two.output}.again` }), { code: 'usage', message: /quantized already/ });
+});
+
+for (const weightType of ['int4', 'uint4'] as const) {
+  for (const { name, path } of sampleModels()) {
+    test(`samples/${name}: gptq has less error at the output than hqq and rtn, on samples that it has not seen, ${weightType}`, async (t) => {
+      const folder = temporaryFolder(t);
+      const sqnrDb = async (algorithm: WeightAlgorithm) => {
+        const output = join(folder, `${algorithm}.onnx`);
+        const data = [join(dirname(path), 'calibration')];
+        const { check } = await quantize({ model: path, output, mode: 'weight-only', weightType, algorithm, data, limit: 64, threads: 1 });
+        const judged = await compare({ baseline: path, candidates: [output], data: [join(dirname(path), 'test')], limit: 32, runs: 1, threads: 1 });
+        assert.ok(check);
+        return Math.min(...comparisonsOf(judged)[0]!.outputs.map((found) => found.sqnrDb!));
+      };
+      const [gptq, hqq, rtn] = [await sqnrDb('gptq'), await sqnrDb('hqq'), await sqnrDb('rtn')];
+      assert.ok(gptq > hqq && gptq > rtn, `${gptq}, ${hqq}, ${rtn}`);
+    });
+  }
+}
+
+test('gptq judges on held-out samples, and needs some; 8 bits a channel have no algorithm', async (t) => {
+  const { model, output } = layers(t);
+  const { check } = await quantize({ model, output, mode: 'weight-only', algorithm: 'gptq', data: ['random:12'] });
+  assert.deepEqual([check?.samples, check?.heldOut], [3, true]);
+  await assert.rejects(quantize({ model, output, mode: 'weight-only', algorithm: 'gptq' }), { code: 'usage', message: /no samples/ });
+  await assert.rejects(quantize({ model, output, mode: 'weight-only', algorithm: 'hqq', weightType: 'int8' }), { code: 'usage', message: /one a channel/ });
 });
