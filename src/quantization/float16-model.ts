@@ -36,9 +36,6 @@ export interface Float16Model {
  */
 const NEVER = /^(Range|CumSum|NonMaxSuppression|EyeLike|IsInf|Bernoulli|Multinomial|Random(Normal|Uniform)(Like)?|MelWeightMatrix|(Hann|Hamming|Blackman)Window|TfIdfVectorizer|DynamicQuantizeLinear|Sequence\w*|SplitToSequence|ConcatFromSequence|Optional\w*|STFT|DFT)$/;
 
-/** Recurrent layers: onnxruntime 1.30's CPU provider ends the process where these meet float16. */
-const RECURRENT = /^(LSTM|GRU|RNN)$/;
-
 /** Operators of the runtime's own domain that take float16 wherever they take float32. */
 const CONTRIB = new Set(['MatMulNBits', 'GatherBlockQuantized']);
 
@@ -115,11 +112,23 @@ class Float16Conversion {
     const { opType, domain } = node;
     if (subgraphsOf(node).length > 0) return `${opType} keeps float32 in its bodies`;
     if (domain !== '' && !(domain === 'com.microsoft' && CONTRIB.has(opType))) return `${domain} ${opType} is not known to take float16`;
-    if (RECURRENT.test(opType)) return `onnxruntime has no float16 ${opType}; its weights are float16 in the file`;
+    if (this.#movesBatch(node)) return 'onnxruntime 1.30 ends the process where it fuses such a float16 Transpose with the MatMul after it';
     if (NEVER.test(opType)) return `${opType} has no float16 form`;
     if (/^(Q|Deq)uantizeLinear$/i.test(opType) && (this.#model.opsets.get('') ?? 1) < FLOAT16_SCALES_OPSET) return `${opType} takes float16 from operator set ${FLOAT16_SCALES_OPSET} on`;
     if (this.#options.float32Ops.includes(opType)) return `${opType} is among --float32-ops`;
     return undefined;
+  }
+
+  /**
+   * A Transpose that brings the first axis to the matrix of a product: perm 1, …, n − 2 and then 0 and n − 1 in either order. The runtime's
+   * transBatch forms of FusedMatMul, which it makes of that, have no float16 kernel.
+   */
+  #movesBatch({ opType, attributes, outputs }: Node): boolean {
+    const perm = attributes.get('perm');
+    if (opType !== 'Transpose' || perm?.kind !== 'ints' || perm.value.length < 3) return false;
+    const axes = perm.value.map(Number);
+    const isShifted = axes.slice(0, -2).every((axis, i) => axis === i + 1) && axes.slice(-2).includes(0);
+    return isShifted && this.#index.uses(outputs[0]!).some(({ node }) => node.opType === 'MatMul');
   }
 
   /** Whether a value is float16 where it is made. */
@@ -142,24 +151,12 @@ class Float16Conversion {
   #rewrite(node: Node): void {
     const half = this.#converted.has(node);
     const fixed = half ? (FIXED_INPUTS[node.opType] ?? []) : [];
-    const inputs = node.inputs.map((value, i) => (value && this.#isFloat(value) ? this.#readInput(node, value, half && !fixed.includes(i)) : value));
+    const inputs = node.inputs.map((value, i) => (value && this.#isFloat(value) ? this.#read(value, half && !fixed.includes(i)) : value));
     let changed = inputs.some((value, i) => value !== node.inputs[i]) ? { ...node, inputs } : node;
     if (half) changed = withHalfAttributes(changed);
     else if (subgraphsOf(node).length > 0) changed = renameInputs(node, (value) => (value && this.#isFloat(value) ? this.#read(value, false) : value));
     if (node.outputs.some((output) => this.#moved.has(output))) changed = { ...changed, outputs: node.outputs.map((output) => this.#moved.get(output) ?? output) };
     if (changed !== node) this.#editor.replace(node, changed);
-  }
-
-  /** Recurrent layers read their weights through a Cast, which the runtime computes when it loads the model. */
-  #readInput(node: Node, value: string, half: boolean): string {
-    const constant = this.#index.constant(value);
-    if (!constant || !RECURRENT.test(node.opType) || this.#options.keptFloat(node) !== undefined || this.#options.float32Ops.includes(node.opType)) return this.#read(value, half);
-    const known = this.#casts.get(value);
-    if (known !== undefined) return known;
-    const name = this.#editor.names.unique(`${value}_f32`);
-    this.#casts.set(value, name);
-    this.#editor.add(this.#cast(this.#halfConstant(value, constant), name, false));
-    return name;
   }
 
   /** The name under which a value can be read as float16 or as float32. */
