@@ -111,7 +111,7 @@ function addTypeOptions(command: Command): void {
     .optionsGroup('Types and nodes:')
     .addOption(new Option('--target <name>', 'machine that the model is for').choices(Object.keys(TARGETS)).default(QUANTIZE_DEFAULTS.target))
     .addOption(new Option('--activation-type <type>', "type of activations (default: the target's)").choices([...TYPES.keys()]))
-    .addOption(new Option('--weight-type <type>', "type of weights (default: the target's)").choices([...WEIGHT_TYPES.keys()]))
+    .addOption(new Option('--weight-type <type>', "type of weights (default: the target's; weight-only: u4)").choices([...WEIGHT_TYPES.keys()]))
     .addOption(new Option('--block-size <n>', 'weight-only: elements that share a scale (default: 32 for 4 bits, a channel for 8)').argParser(positiveInteger))
     .addOption(new Option('--format <name>', "weight-only: the standard DequantizeLinear, or the runtime's own operators (default: what the operator set has)").choices(WEIGHT_FORMATS))
     .addOption(new Option('--algorithm <name>', 'weight-only, blocks: rtn rounds to nearest, hqq fits scales and zero points to the weights, gptq makes up for errors by the inputs in --data (default: rtn)').choices(WEIGHT_ALGORITHMS))
