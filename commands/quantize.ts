@@ -1,21 +1,22 @@
 import { Option, type Command } from 'commander';
 import { RANGE_METHODS, type RangeMethod } from '../src/calibration/choose-range.js';
-import { EFFORTS, PREFERENCES, QUANTIZE_DEFAULTS, QUANTIZE_FORMATS, QUANTIZE_MODES, type Effort, type Preference, type QuantizeFormat, type QuantizeMode } from '../src/defaults.js';
+import { EFFORTS, PREFERENCES, PRESETS, QUANTIZE_DEFAULTS, QUANTIZE_FORMATS, QUANTIZE_MODES, type Effort, type Preference, type PresetName, type QuantizeFormat, type QuantizeMode } from '../src/defaults.js';
 import { EXTERNAL_DATA_MODES, type ExternalDataMode } from '../src/onnx/external-data-modes.js';
 import { TARGETS, type TargetName } from '../src/quantization/target.js';
+import { WEIGHT_ALGORITHMS, type WeightAlgorithm } from '../src/quantization/weight-only-plan.js';
 import type { QuantizeOptions } from '../src/quantize.js';
+import { QdqError } from '../src/errors.js';
 import type { QuantizedType } from '../src/tensor/affine.js';
 import { dtypeInfo } from '../src/tensor/dtype.js';
 import type { Context } from './context.js';
 import { addDataOptions, dataOptionsOf, type DataFlags } from './data-options.js';
-import { collectText, finiteNumber, percentage, RepeatableOption, textList } from './options.js';
+import { collectText, finiteNumber, percentage, positiveInteger, RepeatableOption, textList } from './options.js';
 import { perform } from './perform.js';
 import type { Place } from './places.js';
 
 interface QuantizeFlags extends DataFlags {
   readonly output?: string;
   readonly mode: QuantizeMode;
-  readonly format: QuantizeFormat;
   readonly effort: Effort;
   readonly minSqnr: number;
   readonly prefer: Preference;
@@ -32,6 +33,13 @@ interface QuantizeFlags extends DataFlags {
   readonly target: TargetName;
   readonly activationType?: string;
   readonly weightType?: string;
+  readonly blockSize?: number;
+  readonly format?: QuantizeFormat;
+  readonly algorithm?: WeightAlgorithm;
+  readonly accuracyLevel?: string;
+  readonly float16?: boolean;
+  readonly keepIoTypes: boolean;
+  readonly float32Ops?: string[];
   readonly perTensor?: boolean;
   readonly symmetricActivations?: boolean;
   readonly reduceRange?: boolean;
@@ -43,10 +51,11 @@ interface QuantizeFlags extends DataFlags {
   readonly dryRun?: boolean;
   readonly verify: boolean;
   readonly depfile?: string;
+  readonly preset?: PresetName;
 }
 
 const TYPES = new Map((['uint8', 'int8', 'uint16', 'int16'] as const satisfies readonly QuantizedType[]).map((type) => [dtypeInfo(type).short, type]));
-const WEIGHT_TYPES = ['s8', 'u8'];
+const WEIGHT_TYPES = new Map((['int8', 'uint8', 'int4', 'uint4', 'float16'] as const).map((type) => [dtypeInfo(type).short, type]));
 
 /** Adds `qdq quantize`. */
 export function addQuantize(program: Command, context: Context): void {
@@ -57,10 +66,11 @@ export function addQuantize(program: Command, context: Context): void {
     .argument('<model>', 'a float ONNX file')
     .option('-o, --output <file>', 'the model to write')
     .addOption(new Option('--mode <mode>', 'way into integers; auto: qat where the model carries Q/DQ, static where there is data or a table, otherwise dynamic').choices(QUANTIZE_MODES).default(QUANTIZE_DEFAULTS.mode))
-    .addOption(new Option('--format <form>', 'qdq: float operators between Q and DQ; qoperator: operators on integers, for older runtimes').choices(QUANTIZE_FORMATS).default(QUANTIZE_DEFAULTS.format))
+    .addOption(new Option('--format <form>', "qdq: float operators between Q and DQ; qoperator: operators on integers, for older runtimes; contrib: the runtime's own operators for weight-only (default: qdq; weight-only: what the operator set has)").choices(QUANTIZE_FORMATS))
     .addOption(
       new Option('--external-data <when>', 'weights in a side file beside the output; auto: where the input has one, or from 1.5 GB on').choices(EXTERNAL_DATA_MODES).default(QUANTIZE_DEFAULTS.externalData),
     )
+    .addOption(new Option('--preset <name>', 'write all files that a program looks for into the folder -o, and show them in one table').choices(PRESETS))
     .option('--dry-run', 'print the plan, write nothing')
     .option('--no-verify', 'do not look up what the written model runs as, and do not measure it')
     .option('--depfile <file>', 'write a Makefile rule that names what the output was made from');
@@ -69,6 +79,7 @@ export function addQuantize(program: Command, context: Context): void {
   addTypeOptions(command);
   addDataOptions(command);
   command.addHelpText('after', EXAMPLE).action(async (model: string, flags: QuantizeFlags) => {
+    if (flags.preset) return performPreset(context, command, model, flags, flags.preset);
     const { output, calibration, overrides, plan, planOut, labels, depfile, dryRun } = flags;
     await perform(context, command, {
       inputs: [model, calibration, overrides, plan, labels, ...(flags.data ?? [])],
@@ -85,6 +96,19 @@ export function addQuantize(program: Command, context: Context): void {
         await writeDepfile(depfile, output, { model, data: flags.data, files: [calibration, overrides, plan, labels, flags.preprocessor] });
       },
     });
+  });
+}
+
+async function performPreset(context: Context, command: Command, model: string, flags: QuantizeFlags, preset: PresetName): Promise<void> {
+  const { output, overrides, depfile, data = [] } = flags;
+  if (output === undefined) throw new QdqError('usage', 'no folder was named for the files of the preset', 'Name it with -o.');
+  if (depfile !== undefined) throw new QdqError('usage', '--depfile describes one file, and --preset writes several', 'Leave it out.');
+  const { quantizePreset } = await import('../src/quantize-preset.js');
+  await perform(context, command, {
+    inputs: [model, overrides, ...data],
+    outputs: [{ option: '--output', path: output, isFolder: true }],
+    run: async (common) => quantizePreset({ ...common, ...quantizeOptionsOf(model, flags), preset, output }),
+    describe: async (result, options) => (await import('../src/report/preset-report.js')).describePreset(result, options),
   });
 }
 
@@ -117,7 +141,13 @@ function addTypeOptions(command: Command): void {
     .optionsGroup('Types and nodes:')
     .addOption(new Option('--target <name>', 'machine that the model is for').choices(Object.keys(TARGETS)).default(QUANTIZE_DEFAULTS.target))
     .addOption(new Option('--activation-type <type>', "type of activations (default: the target's)").choices([...TYPES.keys()]))
-    .addOption(new Option('--weight-type <type>', "type of weights (default: the target's)").choices(WEIGHT_TYPES))
+    .addOption(new Option('--weight-type <type>', "type of weights (default: the target's; weight-only: u4)").choices([...WEIGHT_TYPES.keys()]))
+    .addOption(new Option('--block-size <n>', 'weight-only: elements that share a scale (default: 32 for 4 bits, a channel for 8)').argParser(positiveInteger))
+    .addOption(new Option('--algorithm <name>', 'weight-only, blocks: rtn rounds to nearest, hqq fits scales and zero points to the weights, gptq makes up for errors by the inputs in --data (default: rtn)').choices(WEIGHT_ALGORITHMS))
+    .addOption(new Option('--accuracy-level <n>', 'weight-only, contrib: 4 multiplies integers, 0 floats (default: 4)').choices(['0', '4']))
+    .option('--float16', 'weight-only: float16 for what stays float (--weight-type f16: for everything)')
+    .option('--no-keep-io-types', 'float16: inputs and outputs too')
+    .addOption(new RepeatableOption('--float32-ops <list>', 'float16: operators that stay float32, as in Softmax,Pow').argParser(textList))
     .option('--per-tensor', 'one scale for each weight (default: one for each channel)')
     .option('--symmetric-activations', 'ranges of activations equal on both sides of zero')
     .option('--reduce-range', "weights in 7 bits (default: the target's)")
@@ -134,7 +164,8 @@ function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions
     ...{ model, output, mode, format, calibration, method, exact, perTensor, symmetricActivations, reduceRange },
     ...{ minSqnr, maxDrop, labels, metric, prefer, requireSpeedup, plan, planOut, include, exclude, opTypes, overrides, externalData, dryRun, verify },
     activationType: TYPES.get(flags.activationType ?? ''),
-    weightType: TYPES.get(flags.weightType ?? ''),
+    weightType: WEIGHT_TYPES.get(flags.weightType ?? ''),
+    ...{ blockSize: flags.blockSize, algorithm: flags.algorithm, float16: flags.float16, keepIoTypes: flags.keepIoTypes, float32Ops: flags.float32Ops, accuracyLevel: flags.accuracyLevel === undefined ? undefined : Number(flags.accuracyLevel) },
   };
 }
 
@@ -160,4 +191,6 @@ Examples:
   $ qdq quantize model.onnx --data calibration/ -o model.int8.onnx
   $ qdq quantize model.onnx --calibration model.ranges.json --dry-run
   $ qdq quantize model.onnx --data calibration/ --plan-out model.plan.json -o model.int8.onnx
-  $ qdq quantize model.onnx --plan model.plan.json -o model.int8.onnx`;
+  $ qdq quantize model.onnx --plan model.plan.json -o model.int8.onnx
+  $ qdq quantize model.onnx --mode weight-only --weight-type u4 -o model.q4.onnx
+  $ qdq quantize model.onnx --preset transformers.js --data samples/ -o onnx/`;

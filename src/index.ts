@@ -2,6 +2,7 @@ export { calibrate, type CalibrateOptions, type CalibrateResult } from './calibr
 export { compare, type CompareOptions, type CompareResult, type Comparison } from './compare.js';
 export { inspect, type InspectOptions, type InspectResult } from './inspect.js';
 export { quantize, type QuantizeOptions, type QuantizeResult } from './quantize.js';
+export { quantizePreset, type PresetOptions, type PresetResult, type PresetVariant } from './quantize-preset.js';
 export { run, type RunOptions, type RunResult } from './run.js';
 export { readModel } from './onnx/read-model.js';
 export { writeModel, type WriteOptions, type WrittenModel } from './onnx/write-model.js';

@@ -1,4 +1,4 @@
-import type { Model } from './graph/model.js';
+import type { Graph, Model } from './graph/model.js';
 import { closeInitializers } from './passes/close-initializers.js';
 import { foldConstants } from './passes/fold-constants.js';
 import { foldIntoConvolution } from './passes/fold-into-convolution.js';
@@ -27,10 +27,13 @@ export interface PreparedModel {
   readonly upgraded: Model | undefined;
 }
 
-/** Cleans a float model so that weights are constants, convolutions carry their batch norms, and the operator set has what plans need. */
-export async function prepareModel(host: RuntimeHost, model: Model, externalDataFolder: string): Promise<PreparedModel> {
+/**
+ * Cleans a float model so that weights are constants, convolutions carry their batch norms, and the operator set has what plans need. `kept` names
+ * values that stay computed although they depend on constants only.
+ */
+export async function prepareModel(host: RuntimeHost, model: Model, externalDataFolder: string, kept?: (graph: Graph) => ReadonlySet<string>): Promise<PreparedModel> {
   const lifted = runPasses(model, [liftConstants, (lifted) => upgradeOpset(lifted, MIN_OPSET), closeInitializers, removeIdentity]);
-  const folded = await foldConstants(lifted.model, constantEvaluator(host, externalDataFolder));
+  const folded = await foldConstants(lifted.model, constantEvaluator(host, externalDataFolder), kept?.(lifted.model.graph));
   const cleaned = runPasses(folded.model, [prune, normalizeGemm, foldIntoConvolution, fuseHardSigmoid, prune, nameNodes]);
   const raised = lifted.model.opsets.get('') !== model.opsets.get('');
   return {

@@ -14,7 +14,7 @@ import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { targetOf } from './quantization/target.js';
 import { measureWeights } from './quantization/weight-work.js';
-import type { QuantizeOptions } from './quantize-options.js';
+import { byteWeightType, type QuantizeOptions } from './quantize-options.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { stageForLook } from './runtime/staged-model.js';
 
@@ -72,7 +72,7 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
 /** What the target's row says about weights, and what the options say otherwise. */
 export function dynamicSettings(options: QuantizeOptions, opset: number): DynamicOptions {
   const target = targetOf(options.target ?? QUANTIZE_DEFAULTS.target);
-  const weightType = options.weightType ?? target.weightType;
+  const weightType = byteWeightType(options) ?? target.weightType;
   if (weightType !== 'int8' && weightType !== 'uint8') throw new QdqError('usage', `weights of ${weightType} have no dynamic integer kernel`, 'Take s8 or u8.');
   return { target: target.name, weightType, perChannel: !options.perTensor, reduceRange: options.reduceRange ?? target.reduceRange, opset };
 }

@@ -1,5 +1,4 @@
 import { dirname } from 'node:path';
-import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
 import type { QuantizedModel, QuantizeJob } from './quantize-job.js';
 import { lowerToQOperators } from './quantization/lower-to-qoperators.js';
@@ -8,7 +7,7 @@ import { stageModel } from './runtime/staged-model.js';
 
 /** Brings a quantized model into the form that was asked for, and looks up again what it runs as. */
 export async function inFormat({ host, options }: QuantizeJob, quantized: QuantizedModel): Promise<QuantizedModel> {
-  if ((options.format ?? QUANTIZE_DEFAULTS.format) === 'qdq') return quantized;
+  if (options.format !== 'qoperator') return quantized;
   if (quantized.mode === 'dynamic') {
     throw new QdqError('usage', 'dynamic quantization writes no Q/DQ that --format qoperator could lower', 'Leave --format out; MatMulInteger and its like are operators on integers already.');
   }

@@ -34,7 +34,7 @@ export interface QuantizedNode {
 
 /** What every mode of `quantize` gives. */
 export interface QuantizedModel {
-  readonly mode: 'static' | 'dynamic' | 'qat';
+  readonly mode: 'static' | 'dynamic' | 'qat' | 'weight-only';
   readonly target: TargetName;
   /** Range method used. */
   readonly method: string;

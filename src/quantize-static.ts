@@ -19,7 +19,7 @@ import type { QuantizationPlan } from './quantization/plan.js';
 import { selectNodes } from './quantization/select.js';
 import { targetOf } from './quantization/target.js';
 import { varyingNodes } from './quantization/varying-ranges.js';
-import type { QuantizeOptions } from './quantize-options.js';
+import { byteWeightType, type QuantizeOptions } from './quantize-options.js';
 import { chooseMethod, choiceSamples, type MethodTrial } from './search/choose-method.js';
 import { PERCENTILES } from './search/choose-ranges.js';
 import { tryBiasCorrection } from './search/correct-bias.js';
@@ -115,7 +115,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     ...{ range: fixed ?? { method: 'percentile', percentile: QUANTIZE_DEFAULTS.percentile }, ranges: new Map(), weights: { weightType, reduceRange } },
     ...{ means: undefined, float: new Map(), others },
   };
-  if (others.size === 0) refuseNothing(planner.plan(ranges, choices).plan, options.model);
+  if (![...others.values()].some(({ reason }) => reason === ASKED_FOR)) refuseNothing(planner.plan(ranges, choices).plan, options.model);
   const nonFinite = nonFiniteWarning(tables.all.nonFinite);
   if (nonFinite) job.warn(nonFinite);
 
@@ -225,7 +225,7 @@ function staticSettings(options: QuantizeOptions): PlannerOptions['settings'] & 
   return {
     target: target.name,
     activationType: options.activationType ?? target.activationType,
-    weightType: options.weightType ?? target.weightType,
+    weightType: byteWeightType(options) ?? target.weightType,
     perChannel: !options.perTensor,
     symmetricActivations: options.symmetricActivations ?? false,
     reduceRange: options.reduceRange ?? target.reduceRange,

@@ -17,8 +17,10 @@ import { inFormat } from './quantize-format.js';
 import { quantizeByRecord } from './quantize-replay.js';
 import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
 import type { QuantizeOptions } from './quantize-options.js';
+import { quantizeFloat16 } from './quantize-float16.js';
 import { carriesQdq, quantizeQat } from './quantize-qat.js';
 import { quantizeStatic } from './quantize-static.js';
+import { quantizeWeightOnly } from './quantize-weight-only.js';
 import type { IntegerNode, IntegerReport } from './runtime/integer-report.js';
 import type { MethodTrial } from './search/choose-method.js';
 import { recordText } from './search/plan-record.js';
@@ -34,7 +36,7 @@ export type { QuantizedNode, QuantizeOptions };
 /** What `quantize` returns, and prints with --json. */
 export interface QuantizeResult {
   readonly schema: 'qdq.quantize/1';
-  readonly mode: 'static' | 'dynamic' | 'qat';
+  readonly mode: 'static' | 'dynamic' | 'qat' | 'weight-only';
   readonly target: TargetName;
   /** Range method used. */
   readonly method: string;
@@ -95,6 +97,8 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       check = await checkQuantized(host, options, { baseline: quantized.baseline ?? options.model, candidate: output.path }, data, quantized.samples);
       // Kernels of another processor say nothing about the target's speed.
       if (quantized.foreignTarget) check = { ...check, speedup: null, speedupInterval: null };
+      // Unfused, weights alone would be rounded and no activation: another model than the one that runs.
+      if (quantized.mode === 'weight-only') check = { ...check, simulatedSqnrDb: check.sqnrDb };
       if (check.speedup !== null && check.speedup < 1) slowNodes = (await quantized.findSlowNodes?.()) ?? [];
       warnAboutCheck(options, warnings, check, quantized, slowNodes);
     }
@@ -140,6 +144,8 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
 async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
   const { mode = QUANTIZE_DEFAULTS.mode, calibration } = job.options;
   if (job.options.plan) return quantizeByRecord(job, job.options.plan);
+  if (job.options.weightType === 'float16' && (mode === 'auto' || mode === 'weight-only')) return quantizeFloat16(job);
+  if (mode === 'weight-only') return quantizeWeightOnly(job);
   if (mode === 'qat' || (mode === 'auto' && carriesQdq(job.model))) return quantizeQat(job);
   if (mode === 'dynamic' || (mode === 'auto' && !calibration && !job.data)) return quantizeDynamic(job);
   try {
@@ -165,9 +171,9 @@ async function writeRecord(path: string, { record, mode }: QuantizedModel): Prom
   await writeFileAtomic(path, recordText(record));
 }
 
-async function write(path: string, model: Model, { externalData, onProgress }: QuantizeOptions): Promise<NonNullable<QuantizeResult['output']>> {
+async function write(path: string, model: Model, { externalData, sideFileSuffix, onProgress }: QuantizeOptions): Promise<NonNullable<QuantizeResult['output']>> {
   const onBytes = (done: number, total: number) => onProgress?.({ stage: 'writing', done, total, unit: 'bytes' });
-  const { sizeBytes, sha256 } = await writeModel(path, model, { externalData, onBytes });
+  const { sizeBytes, sha256 } = await writeModel(path, model, { externalData, sideFileSuffix, onBytes });
   return { path, sizeBytes, sha256 };
 }
 
@@ -176,7 +182,15 @@ function checkOptions(options: QuantizeOptions): void {
   if (options.output && resolve(options.output) === resolve(options.model)) {
     throw new QdqError('usage', `the output ${options.output} is the input`, 'Name another file with -o; the float model is needed to compare with.');
   }
+  refuseBlockOptions(options);
   if (options.target && !(options.target in TARGETS)) throw new QdqError('usage', `unknown target "${options.target}"`, `Targets: ${Object.keys(TARGETS).join(', ')}.`);
+}
+
+/** Refuses what only weight-only quantization could use. */
+function refuseBlockOptions({ mode, weightType, blockSize, format, algorithm, accuracyLevel, float16 }: QuantizeOptions): void {
+  const given = Object.entries({ '--block-size': blockSize, '--format contrib': format === 'contrib' || undefined, '--algorithm': algorithm, '--accuracy-level': accuracyLevel, '--float16': float16 }).find(([, value]) => value !== undefined);
+  if (mode === 'weight-only' || weightType === 'float16' || !given) return;
+  throw new QdqError('usage', `${given[0]} is for weights in blocks, which this mode does not write`, 'Say --mode weight-only, or leave it out.');
 }
 
 function refuseQuantized(model: Model, { model: path, mode = QUANTIZE_DEFAULTS.mode }: QuantizeOptions): void {
@@ -184,7 +198,7 @@ function refuseQuantized(model: Model, { model: path, mode = QUANTIZE_DEFAULTS.m
     if (mode === 'qat' || mode === 'auto') return;
     throw new QdqError('usage', `${path} carries Q/DQ already, and --mode ${mode} starts from a float model`, 'Take --mode qat, which keeps its scales, or give the float model.');
   }
-  const pair = model.graph.nodes.find((node) => /^DynamicQuantize|^(MatMul|Conv)Integer$/.test(node.opType));
+  const pair = model.graph.nodes.find((node) => /^DynamicQuantize|^(MatMul|Conv)Integer$|^MatMulNBits$|^GatherBlockQuantized$/.test(node.opType));
   if (!pair) return;
   throw new QdqError('usage', `${path} is quantized already: it has ${pair.opType} nodes`, 'See what it runs as with `qdq inspect`, or give the float model.');
 }

@@ -34,6 +34,8 @@ export interface WriteOptions {
    * side file. `never`: in the model file. Tensors below 1 KiB are always in the model file.
    */
   readonly externalData?: ExternalDataMode | undefined;
+  /** What the name of a side file adds to that of the model file (default: .data). */
+  readonly sideFileSuffix?: string | undefined;
   /** Told after each chunk of a side file how many bytes are on their way, and how many there are. */
   readonly onBytes?: ((done: number, total: number) => void) | undefined;
 }
@@ -59,20 +61,20 @@ export async function writeModel(path: string, model: Model, options: WriteOptio
   const weightBytes = tensors.reduce((sum, { storage }) => sum + storage.byteLength, 0);
   const sources = tensors.flatMap(({ storage }) => (storage instanceof ExternalStorage ? [storage.path] : []));
   const hasSideFile = tensors.some((tensor) => isExternal(tensor.message));
-  refuseSources(path, sources);
+  const sidePath = sideFileOf(path, options.sideFileSuffix);
+  refuseSources([path, sidePath], sources);
   const mode = options.externalData ?? 'auto';
   if (mode === 'always' || (mode === 'auto' && (hasSideFile || weightBytes >= SINGLE_FILE_BYTES))) {
     const layout = layOut(tensors);
-    return writeFiles(path, modelParts(withLayout(message, tensors, layout, basename(sideFileOf(path)))), layout, options.onBytes);
+    return writeFiles(path, modelParts(withLayout(message, tensors, layout, basename(sidePath))), layout, sidePath, options.onBytes);
   }
   if (weightBytes > MAX_FILE_BYTES) throw tooLarge(path, weightBytes);
-  return writeFiles(path, hasSideFile ? modelParts(withWeightsInside(message, tensors)) : encodeModelParts(model), NO_SIDE_FILE);
+  return writeFiles(path, hasSideFile ? modelParts(withWeightsInside(message, tensors)) : encodeModelParts(model), NO_SIDE_FILE, sidePath);
 }
 
-async function writeFiles(path: string, model: MessageParts, layout: Layout, onBytes?: WriteOptions['onBytes']): Promise<WrittenModel> {
+async function writeFiles(path: string, model: MessageParts, layout: Layout, sidePath: string, onBytes?: WriteOptions['onBytes']): Promise<WrittenModel> {
   if (model.sizeBytes > MAX_FILE_BYTES) throw tooLarge(path, model.sizeBytes);
   const sizeBytes = model.sizeBytes + layout.sizeBytes;
-  const sidePath = sideFileOf(path);
   const modelFile = await AtomicFile.create(path, sizeBytes);
   const sideFile = layout.sizeBytes > 0 ? await createOrAbort(sidePath, sizeBytes, modelFile) : undefined;
   const hash = createHash('sha256');
@@ -134,16 +136,16 @@ function mapStored(
   });
 }
 
-function sideFileOf(path: string): string {
-  return join(dirname(path), `${basename(path)}.data`);
+function sideFileOf(path: string, suffix = '.data'): string {
+  return join(dirname(path), `${basename(path)}${suffix}`);
 }
 
-function refuseSources(path: string, sources: readonly string[]): void {
-  for (const target of [path, sideFileOf(path)]) {
+function refuseSources(targets: readonly string[], sources: readonly string[]): void {
+  for (const target of targets) {
     if (!sources.includes(realPathOf(target))) continue;
     throw new QdqError(
       'file-unwritable',
-      `Cannot write ${path}: ${target} holds weights of the model that is read.`,
+      `Cannot write ${targets[0]}: ${target} holds weights of the model that is read.`,
       'Choose another name or folder for the output.',
     );
   }

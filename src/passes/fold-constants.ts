@@ -12,8 +12,8 @@ const MAX_GROWTH_BYTES = 1 << 20;
 /** Operators whose result is not a function of their inputs alone, says how a weight is stored, or is no tensor. */
 const NOT_CONSTANT = /^(Random|Multinomial$|Bernoulli$|Dropout$|QuantizeLinear$|DequantizeLinear$|Sequence|SplitToSequence$|Optional)/;
 
-/** Nodes of the ONNX domain that depend on constants only. Q/DQ pairs are left out: they say how a weight is to be stored. */
-export function constantNodes(graph: Graph): Set<Node> {
+/** Nodes of the ONNX domain that depend on constants only, `kept` values aside. Q/DQ pairs are left out: they say how a weight is to be stored. */
+export function constantNodes(graph: Graph, kept: ReadonlySet<string> = new Set()): Set<Node> {
   const index = indexOf(graph);
   const constant = new Set<string>();
   const found = new Set<Node>();
@@ -22,6 +22,7 @@ export function constantNodes(graph: Graph): Set<Node> {
       node.domain === '' &&
       !NOT_CONSTANT.test(node.opType) &&
       subgraphsOf(node).length === 0 &&
+      !node.outputs.some((output) => kept.has(output)) &&
       node.inputs.every((value) => value === '' || constant.has(value) || index.constant(value) !== undefined);
     if (!isConstant) continue;
     found.add(node);
@@ -32,12 +33,12 @@ export function constantNodes(graph: Graph): Set<Node> {
 
 /**
  * Replaces what depends on constants only by its value, computed by the runtime itself. Nodes in between lose their readers and are
- * left for `prune`. Where the runtime refuses, nothing is folded and the change says why.
+ * left for `prune`. Values of `kept`, and what depends on them, stay computed. Where the runtime refuses, nothing is folded and the change says why.
  */
-export async function foldConstants(model: Model, evaluate: Evaluate): Promise<PassResult> {
+export async function foldConstants(model: Model, evaluate: Evaluate, kept: ReadonlySet<string> = new Set()): Promise<PassResult> {
   const { graph } = model;
   const index = indexOf(graph);
-  const nodes = constantNodes(graph);
+  const nodes = constantNodes(graph, kept);
   const boundary = [...nodes].flatMap((node) => {
     const [output] = node.outputs;
     if (!output || node.outputs.length > 1 || index.isOutput(output)) return [];

@@ -62,10 +62,10 @@ export interface PlannedNode {
 /** All decisions of a quantization as plain data: a recipe carries it out, `--dry-run` prints it. */
 export interface QuantizationPlan {
   readonly schema: 'qdq.plan/1';
-  readonly mode: 'static' | 'dynamic' | 'qat';
+  readonly mode: 'static' | 'dynamic' | 'qat' | 'weight-only';
   readonly target: TargetName;
-  readonly activationType: QuantizedType;
-  readonly weightType: QuantizedType;
+  readonly activationType: QuantizedType | 'float16';
+  readonly weightType: QuantizedType | 'int4' | 'uint4' | 'float16';
   readonly method: string;
   /** Domain of the Q/DQ nodes: '' or 'com.microsoft'. */
   readonly domain: string;

@@ -19,7 +19,7 @@ export function matrixShape({ tensor, depthAxis }: ChannelMatrix): { readonly de
 /** Channels that are brought from rows into columns at once: a cache line of floats. */
 const TILE = 16;
 /** Elements of rows that are read at once. */
-const ROW_ELEMENTS = 1 << 20;
+export const ROW_ELEMENTS = 1 << 20;
 
 /** Calls `visit` for each block of each channel, reading the matrix once from start to end. */
 export function visitBlocks(matrix: ChannelMatrix, blockSize: number, visit: VisitBlock): void {
@@ -32,7 +32,7 @@ function visitRows(matrix: ChannelMatrix, blockSize: number, visit: VisitBlock):
   const rows = Math.max(1, Math.floor(ROW_ELEMENTS / depth));
   for (let first = 0; first < channels; first += rows) {
     const last = Math.min(channels, first + rows);
-    const values = elements(matrix.tensor, first * depth, last * depth);
+    const values = matrixElements(matrix.tensor, first * depth, last * depth);
     for (let channel = first; channel < last; channel++) {
       const start = (channel - first) * depth;
       for (let at = 0, block = 0; at < depth; at += blockSize, block++) visit(channel, block, values, start + at, Math.min(blockSize, depth - at));
@@ -45,7 +45,7 @@ function visitColumns(matrix: ChannelMatrix, blockSize: number, visit: VisitBloc
   const tile = new Float64Array(TILE * blockSize);
   for (let top = 0, block = 0; top < depth; top += blockSize, block++) {
     const count = Math.min(blockSize, depth - top);
-    const rows = elements(matrix.tensor, top * channels, (top + count) * channels);
+    const rows = matrixElements(matrix.tensor, top * channels, (top + count) * channels);
     for (let first = 0; first < channels; first += TILE) {
       const width = Math.min(TILE, channels - first);
       for (let k = 0; k < count; k++) {
@@ -57,8 +57,8 @@ function visitColumns(matrix: ChannelMatrix, blockSize: number, visit: VisitBloc
   }
 }
 
-/** The elements `from` … `to` in one array. */
-function elements(tensor: Tensor, from: number, to: number): Float32Array | Float64Array {
+/** The elements `from` … `to` of a matrix in one array. */
+export function matrixElements(tensor: Tensor, from: number, to: number): Float32Array | Float64Array {
   const pieces = [...weightPieces(tensor, from, to)];
   if (pieces.length === 1) return pieces[0]!.values;
   const all = new Float32Array(to - from);

@@ -1,4 +1,4 @@
-import { usableScale } from '../tensor/affine.js';
+import { roundHalfEven } from '../tensor/round-half-even.js';
 import type { BlockFormat } from './weight-only-format.js';
 
 /** real = scale · (integer − zeroPoint), for one block; integers are unsigned. */
@@ -26,39 +26,33 @@ export function middleInteger({ bits }: BlockFormat): number {
 
 /**
  * Round to nearest. Asymmetric: scale = (max − min) / steps with 0 in the range. Symmetric in 4 bits: the element of largest magnitude takes
- * the integer −8, which has no counterpart, so that all 16 integers are used; in 8 bits ±127 are enough.
+ * the integer −8, which has no counterpart, so that all 16 integers are used; in 8 bits ±127 are enough. All in float32, as the kernel does it.
+ * A block of zeros gets the smallest scale: kernels take the zero point's share off at the end, and less of rounding is left of it.
  */
 export const fitRange: FitBlock = (values, from, count, format, found) => {
   let low = 0;
   let high = 0;
-  let sum = 0;
   for (let i = from; i < from + count; i++) {
-    const value = values[i]!;
-    if (value < low) low = value;
-    if (value > high) high = value;
-    sum += value * 0;
+    low = Math.min(low, values[i]!);
+    high = Math.max(high, values[i]!);
   }
-  const steps = largestInteger(format);
-  if (sum !== 0) found.scale = NaN;
-  else if (low === high) {
-    // Kernels take the zero point's share off at the end: the smaller the scale, the less of rounding is left of it.
-    found.scale = SMALLEST_SCALE;
+  const { bits, symmetric } = format;
+  const scaled = (range: number, steps: number) => Math.max(SMALLEST_SCALE, Math.fround(Math.fround(range) / steps));
+  if (symmetric) {
+    const scale = scaled(Math.max(high, -low), bits === 4 ? 8 : 127);
+    found.scale = bits === 4 && high > -low ? -scale : scale;
     found.zeroPoint = middleInteger(format);
-  } else if (format.symmetric) {
-    found.zeroPoint = middleInteger(format);
-    if (format.bits === 8) found.scale = usableScale(Math.max(high, -low) / 127);
-    else found.scale = high > -low ? -usableScale(high / 8) : usableScale(-low / 8);
   } else {
-    found.scale = usableScale((high - low) / steps);
-    found.zeroPoint = Math.min(steps, Math.max(0, Math.round(-low / found.scale)));
+    found.scale = scaled(high - low, largestInteger(format));
+    found.zeroPoint = Math.min(largestInteger(format), roundHalfEven(Math.fround(-low / found.scale)));
   }
+  if (!Number.isFinite(found.scale)) found.scale = NaN;
 };
 
-/** Rounds a block to integers at the beginning of `target`. */
+/** Rounds a block to integers at the beginning of `target`, ties to even, the division in float32. */
 export function roundBlock(values: ArrayLike<number>, from: number, count: number, { scale, zeroPoint }: BlockParameters, largest: number, target: Uint8Array): void {
-  const inverse = 1 / scale;
   for (let i = 0; i < count; i++) {
-    const integer = Math.round(values[from + i]! * inverse) + zeroPoint;
+    const integer = roundHalfEven(Math.fround(values[from + i]! / scale)) + zeroPoint;
     target[i] = integer < 0 ? 0 : integer > largest ? largest : integer;
   }
 }

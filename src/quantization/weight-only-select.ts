@@ -18,12 +18,15 @@ export type WeightOnlyChoice = WeightOnlyNode | (ScopedNode & { readonly form: n
 export interface WeightOnlySelection {
   /** Why the user keeps a node in float; undefined where it may be quantized. */
   readonly keptFloat: (node: Node) => string | undefined;
-  /** Whether tables of Gather are stored in blocks too. */
-  readonly lookups: boolean;
+  /** Size of the blocks of tables that Gather reads; null where those stay as they are. */
+  readonly lookupBlock: number | null;
 }
 
 /** Fewer products than the smallest block has elements gain nothing. */
 const MIN_DEPTH = 16;
+
+/** Operators whose weights stay float. */
+const HEAVY = /Conv|LSTM|GRU|RNN|Attention|MatMul|Gemm/;
 
 /** Decides for each node of a graph and its bodies, in the order of `allNodes`. */
 export function selectWeightOnly(graph: Graph, selection: WeightOnlySelection): WeightOnlyChoice[] {
@@ -35,14 +38,14 @@ export function selectWeightOnly(graph: Graph, selection: WeightOnlySelection): 
 
 type Choice = Pick<WeightOnlyNode, 'form' | 'weight' | 'depthAxis'>;
 
-function chooseWeight({ node, scope }: ScopedNode, { keptFloat, lookups }: WeightOnlySelection): Choice | string {
+function chooseWeight({ node, scope }: ScopedNode, selection: WeightOnlySelection): Choice | string {
   const rule = RULES[node.domain === '' ? node.opType : `${node.domain}.${node.opType}`];
-  if (!rule) return `${node.opType} has no kernel for weights in blocks`;
-  if (node.opType === 'Gather' && !lookups) return 'its table is stored in blocks only on request: --op-types MatMul,Gemm,Gather';
-  return keptFloat(node) ?? rule(node, scope);
+  if (!rule) return HEAVY.test(node.opType) ? `${node.opType} has no kernel for weights in blocks` : `${node.opType} has no weights to store in blocks`;
+  if (node.opType === 'Gather' && selection.lookupBlock === null) return 'its table is stored in blocks only on request: --op-types MatMul,Gemm,Gather';
+  return selection.keptFloat(node) ?? rule(node, scope, selection);
 }
 
-const RULES: Readonly<Record<string, (node: Node, scope: Scope) => Choice | string>> = {
+const RULES: Readonly<Record<string, (node: Node, scope: Scope, selection: WeightOnlySelection) => Choice | string>> = {
   MatMul(node, scope) {
     const [, factor = ''] = node.inputs;
     const transposed = transposedConstant(scope, factor);
@@ -54,12 +57,13 @@ const RULES: Readonly<Record<string, (node: Node, scope: Scope) => Choice | stri
     if (node.inputs[2] && floatAttribute(node, 'beta', 1) !== 1) return 'Gemm with beta has no kernel for weights in blocks';
     return product(node, scope, node.inputs[1] ?? '', intAttribute(node, 'transB', 0) !== 0 ? 1 : 0);
   },
-  Gather(node, scope) {
+  Gather(node, scope, { lookupBlock }) {
     const weight = matrixOf(scope, node.inputs[0] ?? '');
     if (typeof weight === 'string') return weight;
     if (intAttribute(node, 'axis', 0) !== 0) return 'it does not look up rows of a matrix';
     if (constantIn(scope, node.inputs[1] ?? '')) return 'it depends on constants only';
-    return tooShallow(weight.tensor.dims[1]!) ?? { form: 'lookup', weight, depthAxis: 1 };
+    if (weight.tensor.dims[1]! % lookupBlock! !== 0) return `blocks of ${lookupBlock} do not divide the ${weight.tensor.dims[1]} columns of its table`;
+    return { form: 'lookup', weight, depthAxis: 1 };
   },
 };
 

@@ -1,4 +1,4 @@
-import { subgraphsOf } from '../graph/attributes.js';
+import { intAttribute, subgraphsOf } from '../graph/attributes.js';
 import { indexOf, type GraphIndex } from '../graph/graph-index.js';
 import type { Graph, Model, Node } from '../graph/model.js';
 import { allNodes } from '../graph/traversal.js';
@@ -10,7 +10,7 @@ import { fusedGraph, markNodes, type FusedGraph } from './fused-graph.js';
 import { floatReason, isDequantized } from './float-reason.js';
 import type { RuntimeHost } from './host.js';
 import type { IntegerNode, IntegerReport } from './integer-report.js';
-import { computeArithmetic, isDequantize, isIntegerKernel, isQuantize } from './kernels.js';
+import { computeArithmetic, isBlockProduct, isDequantize, isIntegerKernel, isQuantize } from './kernels.js';
 import { describeCpu, runtimeVersion } from './machine.js';
 import type { SessionOptions } from './session.js';
 import { readStaged, type StagedModel } from './staged-model.js';
@@ -159,6 +159,7 @@ function describeNode({ node, graph, outer }: NodeInGraph, kernel: Node | undefi
 
 /** The stored type of the largest constant behind a compute node's inputs, and the type that loading gives it where that is another. */
 function describeWeights(node: Node, graph: Graph): string | null {
+  if (isBlockProduct(node)) return `u${intAttribute(node, 'bits', 4)} in blocks`;
   const index = indexOf(graph);
   let text: string | null = null;
   let largest = -1;

@@ -58,6 +58,9 @@ export function computeArithmetic(node: Node): Arithmetic | undefined {
   return intAttribute(node, 'accuracy_level', 0) === INTEGER_ACCURACY_LEVEL ? 'integer' : 'float';
 }
 
+/** Whether a node reads its weight as blocks of integers. */
+export const isBlockProduct = (node: Node) => BLOCK_WEIGHTS.has(node.opType);
+
 /** Whether operators of this type multiply and accumulate. */
 export function isComputeOperator(opType: string): boolean {
   return INTEGER_COMPUTE.has(opType) || FLOAT_COMPUTE.has(opType) || BLOCK_WEIGHTS.has(opType);

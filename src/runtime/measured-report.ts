@@ -18,7 +18,9 @@ export function withProfile(report: IntegerReport, model: Model, marked: MarkedM
     const runsAs = ranOnIntegers(kernel) ? 'integer' : node.kernel === kernel.opType ? node.runsAs : 'float';
     return { ...node, runsAs, macs: multiplyAccumulates(source, graph, kernel), timeMs: timeOfRun(kernel, runs), reason: runsAs === 'integer' ? null : (node.reason ?? `it is an integer kernel in the fused graph, but ran as ${kernel.opType} on floats`) };
   });
-  const time = splitTime(profiled, runs);
+  // A profile shows no accuracy level: whether a MatMulNBits multiplies integers, its node in the fused graph knows.
+  const proven = new Set(nodes.flatMap(({ runsAs }, i) => (runsAs === 'integer' ? (kernels.get(found[i]!.node) ?? []) : [])));
+  const time = splitTime(profiled, (node) => proven.has(node) || ranOnIntegers(node), runs);
   const macs = (of: readonly IntegerNode[]) => of.reduce((sum, node) => sum + (node.macs ?? 0), 0);
   const integerNodes = nodes.filter((node) => node.runsAs === 'integer');
   return {
@@ -32,7 +34,7 @@ export function withProfile(report: IntegerReport, model: Model, marked: MarkedM
 }
 
 /** Where the time of one run went; null where no time was measured. */
-function splitTime(profiled: readonly ProfiledNode[], runs: number): TimeSplit | null {
+function splitTime(profiled: readonly ProfiledNode[], isInteger: (node: ProfiledNode) => boolean, runs: number): TimeSplit | null {
   const computeMs = { integer: 0, float: 0 };
   let [totalMs, otherIntegerMs, conversionMs] = [0, 0, 0];
   const others = new Map<string, number>();
@@ -40,8 +42,8 @@ function splitTime(profiled: readonly ProfiledNode[], runs: number): TimeSplit |
     const ms = timeOfRun(node, runs);
     totalMs += ms;
     if (CONVERSIONS.has(node.opType)) conversionMs += ms;
-    else if (isComputeOperator(node.opType)) computeMs[ranOnIntegers(node) ? 'integer' : 'float'] += ms;
-    else if (ranOnIntegers(node)) otherIntegerMs += ms;
+    else if (isComputeOperator(node.opType)) computeMs[isInteger(node) ? 'integer' : 'float'] += ms;
+    else if (isInteger(node)) otherIntegerMs += ms;
     else others.set(node.opType, (others.get(node.opType) ?? 0) + ms);
   }
   return totalMs > 0 ? { totalMs, computeMs, otherIntegerMs, conversionMs, otherMs: Object.fromEntries([...others].sort(([, a], [, b]) => b - a)) } : null;

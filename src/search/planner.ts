@@ -99,7 +99,7 @@ export class Planner {
     const { graph } = this.float;
     const { keptFloat, types } = this.#options;
     const choices =
-      form === 'dynamic' ? selectDynamic(graph, types, { keptFloat, opTypes }) : selectWeightOnly(graph, { keptFloat, lookups: false });
+      form === 'dynamic' ? selectDynamic(graph, types, { keptFloat, opTypes }) : selectWeightOnly(graph, { keptFloat, lookupBlock: null });
     const inMain = new Set(graph.nodes);
     return choices.flatMap((choice) => (choice.form !== null && choice.form !== 'lookup' && inMain.has(choice.node) ? [choice.node] : []));
   }

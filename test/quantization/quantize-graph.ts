@@ -5,6 +5,7 @@ import type { PlannedConstant, PlannedNode, QuantizationPlan } from '../../src/q
 import { planStatic, type Range, type StaticOptions } from '../../src/quantization/plan-static.js';
 import { selectNodes, valuesToObserve, type Selection } from '../../src/quantization/select.js';
 import { applyStaticPlan } from '../../src/quantization/static-qdq.js';
+import type { QuantizedType } from '../../src/tensor/affine.js';
 import { Planner } from '../../src/search/planner.js';
 import { verifyPlan, type VerifiedPlan } from '../../src/verify-plan.js';
 import type { RuntimeHost } from '../../src/runtime/host.js';
@@ -115,8 +116,8 @@ function constantText({ dtype, axis }: PlannedConstant): string {
 
 /** Verifies a plan of which nothing is dynamic. */
 export function verifyStatic(host: RuntimeHost, { prepared: { model, types } }: SelectedModel, plan: QuantizationPlan): Promise<VerifiedPlan> {
-  const settings = { target: plan.target, activationType: plan.activationType, perChannel: true, symmetricActivations: false };
+  const settings = { target: plan.target, activationType: plan.activationType as QuantizedType, perChannel: true, symmetricActivations: false };
   const planner = new Planner({ float: model, types, settings, keptFloat: () => undefined, allowsOthers: false, fixed: new Map<string, 'static'>() });
-  const dynamicOptions = { target: plan.target, weightType: plan.weightType, perChannel: true, reduceRange: false, opset: 13 };
+  const dynamicOptions = { target: plan.target, weightType: plan.weightType as QuantizedType, perChannel: true, reduceRange: false, opset: 13 };
   return verifyPlan(host, planner, { model, biases: {}, plan, others: new Map(), dynamicOptions }, '/nowhere');
 }
