@@ -3,10 +3,11 @@ import { closeInitializers } from './passes/close-initializers.js';
 import { foldConstants } from './passes/fold-constants.js';
 import { foldIntoConvolution } from './passes/fold-into-convolution.js';
 import { fuseHardSigmoid } from './passes/fuse-hard-sigmoid.js';
+import { inlineFunctions } from './passes/inline-functions.js';
 import { liftConstants } from './passes/lift-constants.js';
 import { nameNodes } from './passes/name-nodes.js';
 import { normalizeGemm } from './passes/normalize-gemm.js';
-import { runPasses, type Change } from './passes/pass.js';
+import { runPasses, type Change, type Pass } from './passes/pass.js';
 import { prune } from './passes/prune.js';
 import { removeIdentity } from './passes/remove-identity.js';
 import { upgradeOpset } from './passes/upgrade-opset.js';
@@ -14,6 +15,7 @@ import type { ValueTypes } from './quantization/select.js';
 import { constantEvaluator } from './runtime/evaluate-constants.js';
 import type { RuntimeHost } from './runtime/host.js';
 import { inferTypes } from './runtime/infer-types.js';
+import { isComputeNode } from './runtime/kernels.js';
 
 /** Operator set from which all that qdq writes has an integer kernel: MaxPool, ReduceMax and ReduceMin got theirs in it. */
 const MIN_OPSET = 12;
@@ -27,9 +29,11 @@ export interface PreparedModel {
   readonly upgraded: Model | undefined;
 }
 
+const inlineComputing: Pass = (model) => inlineFunctions(model, isComputeNode);
+
 /** Cleans a float model so that weights are constants, convolutions carry their batch norms, and the operator set has what plans need. */
 export async function prepareModel(host: RuntimeHost, model: Model, externalDataFolder: string): Promise<PreparedModel> {
-  const lifted = runPasses(model, [liftConstants, (lifted) => upgradeOpset(lifted, MIN_OPSET), closeInitializers, removeIdentity]);
+  const lifted = runPasses(model, [inlineComputing, liftConstants, (lifted) => upgradeOpset(lifted, MIN_OPSET), closeInitializers, removeIdentity]);
   const folded = await foldConstants(lifted.model, constantEvaluator(host, externalDataFolder));
   const cleaned = runPasses(folded.model, [prune, normalizeGemm, foldIntoConvolution, fuseHardSigmoid, prune, nameNodes]);
   const raised = lifted.model.opsets.get('') !== model.opsets.get('');

@@ -28,13 +28,19 @@ export function upgradeOpset(model: Model, version: number): PassResult {
       'Raise it with the converter of the tool that exported the model.',
     );
   }
-  const changed = new Set<string>();
-  let graph = model.graph;
-  for (let next = from + 1; next <= version; next++) graph = adaptGraph(graph, next, changed, new Names(graph));
+  const { graph, changed } = raiseGraph(model.graph, from, version, new Names(model.graph));
   const message = `operator set raised from ${from} to ${version}${changed.size > 0 ? `; ${changed.size} nodes rewritten for it` : ''}`;
   const irVersion = Math.max(model.irVersion, IR_VERSION[version] ?? 7);
   const raised = { ...model, irVersion, opsets: new Map(model.opsets).set('', version) };
   return passResult(raised, graph, [{ pass: 'upgrade-opset', names: [...changed], message }]);
+}
+
+/** The nodes of a graph and its bodies as `version` writes what `from` wrote, and the names of those rewritten. Throws `opset-unsupported`. */
+export function raiseGraph(graph: Graph, from: number, version: number, names: Names): { readonly graph: Graph; readonly changed: ReadonlySet<string> } {
+  const changed = new Set<string>();
+  let raised = graph;
+  for (let next = from + 1; next <= version; next++) raised = adaptGraph(raised, next, changed, names);
+  return { graph: raised, changed };
 }
 
 /** Adapts a graph, or a body, whose captured values `outer` knows. `names` are those of the whole model. */
