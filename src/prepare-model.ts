@@ -1,5 +1,6 @@
 import type { Model } from './graph/model.js';
 import { closeInitializers } from './passes/close-initializers.js';
+import { closeLoops } from './passes/close-loops.js';
 import { foldConstants } from './passes/fold-constants.js';
 import { foldIntoConvolution } from './passes/fold-into-convolution.js';
 import { fuseHardSigmoid } from './passes/fuse-hard-sigmoid.js';
@@ -11,6 +12,7 @@ import { runPasses, type Change, type Pass } from './passes/pass.js';
 import { prune } from './passes/prune.js';
 import { removeIdentity } from './passes/remove-identity.js';
 import { upgradeOpset } from './passes/upgrade-opset.js';
+import { removeIdleCasts, widenFloat16 } from './passes/widen-float16.js';
 import type { ValueTypes } from './quantization/select.js';
 import { constantEvaluator } from './runtime/evaluate-constants.js';
 import type { RuntimeHost } from './runtime/host.js';
@@ -33,14 +35,17 @@ const inlineComputing: Pass = (model) => inlineFunctions(model, isComputeNode);
 
 /** Cleans a float model so that weights are constants, convolutions carry their batch norms, and the operator set has what plans need. */
 export async function prepareModel(host: RuntimeHost, model: Model, externalDataFolder: string): Promise<PreparedModel> {
-  const lifted = runPasses(model, [inlineComputing, liftConstants, (lifted) => upgradeOpset(lifted, MIN_OPSET), closeInitializers, removeIdentity]);
+  const lifted = runPasses(model, [inlineComputing, closeLoops, liftConstants, (lifted) => upgradeOpset(lifted, MIN_OPSET), closeInitializers, removeIdentity]);
   const folded = await foldConstants(lifted.model, constantEvaluator(host, externalDataFolder));
-  const cleaned = runPasses(folded.model, [prune, normalizeGemm, foldIntoConvolution, fuseHardSigmoid, prune, nameNodes]);
+  const widened = widenFloat16(folded.model, isComputeNode);
+  const cleaned = runPasses(widened.model, [prune, normalizeGemm, foldIntoConvolution, fuseHardSigmoid, prune, nameNodes]);
   const raised = lifted.model.opsets.get('') !== model.opsets.get('');
+  const types = await inferTypes(host, cleaned.model, externalDataFolder);
+  const settled = widened.model === folded.model ? { model: cleaned.model, changes: [] } : removeIdleCasts(cleaned.model, types);
   return {
-    model: cleaned.model,
-    types: await inferTypes(host, cleaned.model, externalDataFolder),
-    changes: [...lifted.changes, ...folded.changes, ...cleaned.changes],
+    model: settled.model,
+    types,
+    changes: [...lifted.changes, ...folded.changes, ...widened.changes, ...cleaned.changes, ...settled.changes],
     upgraded: raised ? lifted.model : undefined,
   };
 }

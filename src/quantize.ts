@@ -10,6 +10,7 @@ import { modelSize, readModel } from './onnx/read-model.js';
 import { writeModel } from './onnx/write-model.js';
 import type { SamplePartition } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
+import { narrowFloat16 } from './passes/widen-float16.js';
 import type { ProgressListener, Warning } from './progress.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { TARGETS, type TargetName } from './quantization/target.js';
@@ -68,7 +69,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     refuseQuantized(model, options.model);
     const quantized = await quantizeByMode({ host, options, model, data, clock, warn: (warning) => warn(options, warnings, warning) });
     host.throwIfInterrupted();
-    const output = options.dryRun ? null : await write(options.output!, quantized.model, options.onProgress);
+    const output = options.dryRun ? null : await write(options.output!, narrowFloat16(quantized.model, model).model, options.onProgress);
     clock.lap('write');
     let { integer } = quantized;
     if (quantized.verifyWritten && output) integer = (await kernelCoverage(host, stagedFile(output.path))).report;
