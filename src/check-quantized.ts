@@ -1,6 +1,7 @@
 import type { DataSpec } from './data/data-spec.js';
 import { judgeTask } from './evaluation/judge.js';
 import { timeTask } from './evaluation/time.js';
+import { gradedOutputs } from './metrics/worst-sqnr.js';
 import { medianRatioInterval, type MedianInterval } from './metrics/statistics.js';
 import { modelSize, readModel } from './onnx/read-model.js';
 import type { SamplePartition } from './partition-samples.js';
@@ -25,6 +26,8 @@ export interface QuantizeCheck {
   readonly simulatedSqnrDb: Readonly<Record<string, number | null>>;
   /** Share of positions with the same argmax, by output; null for ranks below 2. */
   readonly agreement: Readonly<Record<string, number | null>>;
+  /** Outputs of floats, by whose SQNR the model is judged; that of an index says nothing. */
+  readonly graded: readonly string[];
   /** Outputs that became useless. */
   readonly collapsed: readonly string[];
   /** Time of the float model over that of the quantized one. */
@@ -70,6 +73,7 @@ export async function checkQuantized(
     sqnrDb: Object.fromEntries(outputs.map(({ name, sqnrDb }) => [name, sqnrDb])),
     simulatedSqnrDb: Object.fromEntries(judged.candidates[1]!.outputs.map(({ name, sqnrDb }) => [name, sqnrDb])),
     agreement: Object.fromEntries(outputs.map(({ name, agreement }) => [name, agreement])),
+    graded: gradedOutputs(outputs).map(({ name }) => name),
     collapsed: outputs.filter(({ collapsed }) => collapsed).map(({ name }) => name),
     speedup: speedup?.median ?? null,
     speedupInterval: speedup,

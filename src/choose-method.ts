@@ -4,6 +4,7 @@ import type { DataSpec } from './data/data-spec.js';
 import { judgeTask } from './evaluation/judge.js';
 import { QdqError } from './errors.js';
 import type { Model } from './graph/model.js';
+import { worstSqnrDb } from './metrics/worst-sqnr.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import type { Range } from './quantization/plan-static.js';
 import { applyStaticPlan } from './quantization/static-qdq.js';
@@ -85,7 +86,7 @@ export async function judgePlans(job: TrialJob, plans: readonly { readonly model
     candidates.push({ model: await stageModel(host, applyStaticPlan(model, plan), `trial-${i}.onnx`, baseline.externalDataFolder), simulate: true });
   }
   const { candidates: judged } = await host.run(judgeTask, { baseline, candidates, data, only: samples });
-  return judged.map(({ outputs }) => outputs.reduce((worst, { sqnrDb }) => Math.min(worst, sqnrDb ?? -Infinity), Infinity));
+  return judged.map(({ outputs }) => worstSqnrDb(outputs));
 }
 
 /** Tries every plan and keeps the one with the least error at the model's worst output. */

@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'opset-unsupported'
   | 'nothing-to-quantize'
   | 'runtime-rejected'
+  | 'operator-missing'
   | 'runtime-crashed'
   | 'interrupted'
   | 'internal';

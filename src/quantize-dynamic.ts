@@ -2,7 +2,7 @@ import { dirname } from 'node:path';
 import { checkUpgrade } from './check-upgrade.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
-import type { Model } from './graph/model.js';
+import type { Model, Node } from './graph/model.js';
 import { partitionSamples } from './partition-samples.js';
 import { prepareModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
@@ -10,6 +10,7 @@ import { planDynamic, type DynamicOptions } from './quantization/dynamic-plan.js
 import { applyDynamicPlan } from './quantization/dynamic-recipe.js';
 import { selectDynamic } from './quantization/dynamic-select.js';
 import { nodeFilter } from './quantization/filters.js';
+import { nonFiniteConstants } from './quantization/non-finite-constants.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { targetOf } from './quantization/target.js';
@@ -33,7 +34,9 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
   const samples = await partitionSamples(host, options.model, data, undefined);
   clock.lap('read');
 
-  const keptFloat = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });
+  const named = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });
+  const nonFiniteConstant = nonFiniteConstants(prepared.model.graph);
+  const keptFloat = (node: Node) => named(node) ?? nonFiniteConstant(node);
   const choices = selectDynamic(prepared.model.graph, prepared.types, { keptFloat, opTypes: options.opTypes ?? [] });
   const settings = dynamicSettings(options, prepared.model.opsets.get('') ?? 1);
   const plan = planDynamic(choices, settings);

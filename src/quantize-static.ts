@@ -9,7 +9,7 @@ import { chooseMethod, choiceSamples, rangeLookup, usableMethods, type MethodTri
 import { tryBiasCorrection, type ChannelMeans, type PlannedModel } from './correct-bias.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
-import type { Model } from './graph/model.js';
+import type { Model, Node } from './graph/model.js';
 import { modelDigest } from './onnx/read-model.js';
 import { partitionSamples } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
@@ -18,6 +18,7 @@ import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
 import { correctBiases } from './quantization/bias-correction.js';
 import { drownedJoins } from './quantization/drowned-joins.js';
 import { nodeFilter } from './quantization/filters.js';
+import { nonFiniteConstants } from './quantization/non-finite-constants.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { planStatic, type StaticOptions } from './quantization/plan-static.js';
@@ -64,7 +65,9 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
 
   const filters = { ...options, exclude: [...(options.exclude ?? []), ...overrides.float] };
   const range = { percentile: options.percentile ?? QUANTIZE_DEFAULTS.percentile, levels: levelsOf(settings.activationType), symmetric: settings.symmetricActivations };
-  const filter = nodeFilter(filters);
+  const named = nodeFilter(filters);
+  const nonFiniteConstant = nonFiniteConstants(prepared.model.graph);
+  const filter = (node: Node) => named(node) ?? nonFiniteConstant(node);
   let drowned: FloatReasons = new Map();
   const selectFor = (model: Model, reasons?: FloatReasons) =>
     selectNodes(model.graph, prepared.types, {

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { addDynamic } from './add-dynamic.js';
 import { checkQuantized, type QuantizeCheck } from './check-quantized.js';
 import type { MethodTrial } from './choose-method.js';
+import { coverageOrWarning } from './coverage-or-warning.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { messageOf, QdqError } from './errors.js';
 import { prove } from './evaluation/prove.js';
@@ -20,7 +21,6 @@ import type { QuantizeOptions } from './quantize-options.js';
 import { quantizeStatic } from './quantize-static.js';
 import type { IntegerReport } from './runtime/integer-report.js';
 import type { SlowNode } from './search-plan.js';
-import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { isDequantize } from './runtime/kernels.js';
 import { multipliesExactly } from './runtime/machine.js';
 import { stagedFile } from './runtime/staged-model.js';
@@ -72,7 +72,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     const output = options.dryRun ? null : await write(options.output!, narrowFloat16(quantized.model, model).model, options.onProgress);
     clock.lap('write');
     let { integer } = quantized;
-    if (quantized.verifyWritten && output) integer = (await kernelCoverage(host, stagedFile(output.path))).report;
+    if (quantized.verifyWritten && output) integer = await coverageOrWarning(host, output.path, (warning) => warn(options, warnings, warning));
     let check: QuantizeCheck | null = null;
     let slowNodes: readonly SlowNode[] = [];
     if (integer && data && quantized.samples && output) {
@@ -85,6 +85,8 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       const message = `the target is ${quantized.target} and this machine is not: what fuses there was looked up here, error and speed were measured on other kernels`;
       warn(options, warnings, { code: 'target-machine', message, advice: 'Run `qdq compare` and `qdq run` on a machine of the target.' });
     }
+    const sizeBytes = modelSize(options.model, model);
+    if (output) warnAboutSize(options, warnings, sizeBytes, output.sizeBytes);
     if (quantized.needsExactProducts) warnAboutMachine(options, warnings, quantized.target);
     clock.lap('verify');
     const { mode, target, method, methods, plan, nodes, changes } = quantized;
@@ -94,7 +96,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       target,
       method,
       methods,
-      model: { path: options.model, sizeBytes: modelSize(options.model, model) },
+      model: { path: options.model, sizeBytes },
       output,
       nodes,
       changes,
@@ -167,8 +169,14 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
     });
   }
   const { effort = QUANTIZE_DEFAULTS.effort, minSqnr = QUANTIZE_DEFAULTS.minSqnr } = options;
-  for (const [name, sqnrDb] of effort === 'none' ? [] : Object.entries(check.simulatedSqnrDb)) {
-    if (sqnrDb === null || sqnrDb >= minSqnr) continue;
+  for (const name of check.graded) {
+    const sqnrDb = check.simulatedSqnrDb[name] ?? null;
+    if (sqnrDb === null || sqnrDb >= minSqnr || check.collapsed.includes(name)) continue;
+    if (effort === 'none') {
+      const message = `output "${name}" has ${sqnrDb.toFixed(1)} dB, less than ${minSqnr} dB`;
+      warn(options, warnings, { code: 'low-sqnr', message, advice: 'Let --effort normal look for a better mix of integer and float nodes, or give more samples.' });
+      continue;
+    }
     warn(options, warnings, {
       code: 'error-budget',
       message: `output "${name}" has ${sqnrDb.toFixed(1)} dB, and ${minSqnr} dB were asked for: no mix of integer and float nodes that was tried keeps them`,
@@ -185,6 +193,15 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
           : 'Its layers are too small to win by integers; `qdq run` shows where its time goes.',
     });
   }
+}
+
+function warnAboutSize(options: QuantizeOptions, warnings: Warning[], before: number, after: number): void {
+  if (after <= before) return;
+  warn(options, warnings, {
+    code: 'larger',
+    message: `the quantized model is larger than the float one: ${(after / before).toFixed(2)} times its size`,
+    advice: 'A weight that float nodes read too is stored twice, and small weights gain nothing; leave such nodes in float with --exclude.',
+  });
 }
 
 function warnAboutMachine(options: QuantizeOptions, warnings: Warning[], target: TargetName): void {

@@ -158,6 +158,8 @@ function biasAddAfter(index: GraphIndex, types: ValueTypes, node: Node): Node | 
   if (weight?.dims.length !== 2 || add?.opType !== 'Add' || add.domain !== '') return undefined;
   const bias = index.constant(add.inputs[add.inputs[0] === node.outputs[0] ? 1 : 0]!);
   if (bias?.dtype !== 'float32' || bias.dims.at(-1) !== weight.dims[1] || bias.dims.slice(0, -1).some((dim) => dim !== 1)) return undefined;
+  // A mask of infinities is added to scores; it is no bias.
+  if (!numbersOf(bias).every(Number.isFinite)) return undefined;
   const input = types.get(node.inputs[0]!);
   const rank = input?.kind === 'tensor' ? input.shape?.length : undefined;
   // A bias of higher rank than the product would add dimensions to it.

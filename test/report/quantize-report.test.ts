@@ -36,6 +36,7 @@ const base: QuantizeResult = {
     sqnrDb: { logits: 34.5, mask: null },
     simulatedSqnrDb: { logits: 34.6, mask: null },
     agreement: { logits: 0.99, mask: null },
+    graded: ['logits', 'mask'],
     collapsed: ['mask'],
     speedup: 2.5,
     speedupInterval: { median: 2.5, low: 2.25, high: 2.75 },

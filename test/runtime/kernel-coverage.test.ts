@@ -289,6 +289,6 @@ describe('kernelCoverage', () => {
     g.output(g.op('y', 'NoSuchOperator', [g.input('x', [1])]));
     const path = join(temporaryFolder(t), 'model.onnx');
     writeFileSync(path, encodeModel(g.model()));
-    await assert.rejects(kernelCoverage(host, stagedFile(path)), { code: 'runtime-rejected' });
+    await assert.rejects(kernelCoverage(host, stagedFile(path)), { code: 'operator-missing', message: /NoSuchOperator/ });
   });
 });
