@@ -4,11 +4,12 @@ import { planDynamic } from './quantization/dynamic-plan.js';
 import { applyDynamicPlan } from './quantization/dynamic-recipe.js';
 import { selectDynamic } from './quantization/dynamic-select.js';
 import { nodeFilter } from './quantization/filters.js';
+import { nonFiniteConstants } from './quantization/non-finite-constants.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { PlannedNode } from './quantization/plan.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { stageModel } from './runtime/staged-model.js';
-import { dynamicSettings } from './quantize-dynamic.js';
+import { dynamicSettings, tooOldFor } from './quantize-dynamic.js';
 
 /** Why a node is quantized dynamically in a model whose other nodes are static. */
 const REASON = 'quantized dynamically, because static quantization does not reach it';
@@ -19,8 +20,9 @@ export async function addDynamic({ host, options }: QuantizeJob, quantized: Quan
   const outside = new Set(graph.nodes);
   const overrides = options.overrides ? await readOverrides(options.overrides) : NO_OVERRIDES;
   const kept = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });
+  const nonFiniteConstant = nonFiniteConstants(graph);
   const choices = selectDynamic(graph, new Map(), {
-    keptFloat: (node) => (node.opType === 'LSTM' || !outside.has(node) ? kept(node) : 'static quantization decides about it'),
+    keptFloat: (node) => (node.opType === 'LSTM' || !outside.has(node) ? (tooOldFor(node, quantized.model) ?? nonFiniteConstant(node) ?? kept(node)) : 'static quantization decides about it'),
     opTypes: [],
   });
   const dynamic = planDynamic(choices, dynamicSettings(options, opsets.get('') ?? 1));

@@ -12,7 +12,7 @@ import { orderNodes } from './passes/order-nodes.js';
 import { runPasses, type Change, type Pass } from './passes/pass.js';
 import { prune } from './passes/prune.js';
 import { removeIdentity } from './passes/remove-identity.js';
-import { upgradeOpset } from './passes/upgrade-opset.js';
+import { upgradeTowards } from './passes/upgrade-opset.js';
 import { removeIdleCasts, widenFloat16 } from './passes/widen-float16.js';
 import type { ValueTypes } from './quantization/select.js';
 import { constantEvaluator } from './runtime/evaluate-constants.js';
@@ -36,7 +36,7 @@ const inlineComputing: Pass = (model) => inlineFunctions(model, isComputeNode);
 
 /** Cleans a float model so that weights are constants, convolutions carry their batch norms, and the operator set has what plans need. */
 export async function prepareModel(host: RuntimeHost, model: Model, externalDataFolder: string): Promise<PreparedModel> {
-  const lifted = runPasses(model, [orderNodes, inlineComputing, closeLoops, liftConstants, (lifted) => upgradeOpset(lifted, MIN_OPSET), closeInitializers, removeIdentity]);
+  const lifted = runPasses(model, [orderNodes, inlineComputing, closeLoops, liftConstants, (lifted) => upgradeTowards(lifted, MIN_OPSET), closeInitializers, removeIdentity]);
   const folded = await foldConstants(lifted.model, constantEvaluator(host, externalDataFolder));
   const widened = widenFloat16(folded.model, isComputeNode);
   const cleaned = runPasses(widened.model, [prune, normalizeGemm, foldIntoConvolution, fuseHardSigmoid, prune, nameNodes]);

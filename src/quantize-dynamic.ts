@@ -36,7 +36,7 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
 
   const named = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });
   const nonFiniteConstant = nonFiniteConstants(prepared.model.graph);
-  const keptFloat = (node: Node) => named(node) ?? nonFiniteConstant(node);
+  const keptFloat = (node: Node) => tooOldFor(node, prepared.model) ?? named(node) ?? nonFiniteConstant(node);
   const choices = selectDynamic(prepared.model.graph, prepared.types, { keptFloat, opTypes: options.opTypes ?? [] });
   const settings = dynamicSettings(options, prepared.model.opsets.get('') ?? 1);
   const plan = planDynamic(choices, settings);
@@ -65,6 +65,16 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
     samples: samples && { ...samples, deciding: [], heldOut: samples.all },
     needsExactProducts: settings.weightType === 'int8' && !settings.reduceRange,
   };
+}
+
+/** DynamicQuantizeLinear came with operator set 11; LSTM goes without it. */
+const DYNAMIC_OPSET = 11;
+
+/** Why a node of a model that could not be raised far enough stays in float. */
+export function tooOldFor(node: Node, { opsets }: Model): string | undefined {
+  const opset = opsets.get('') ?? 1;
+  if (opset >= DYNAMIC_OPSET || node.opType === 'LSTM') return undefined;
+  return `the model stays at operator set ${opset}, and dynamic quantization needs ${DYNAMIC_OPSET}`;
 }
 
 /** What the target's row says about weights, and what the options say otherwise. */
