@@ -122,7 +122,9 @@ async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
     return mode === 'auto' ? await addDynamic(job, quantized) : quantized;
   } catch (error) {
     if (mode !== 'auto' || calibration || !(error instanceof QdqError && error.code === 'nothing-to-quantize')) throw error;
-    const quantized = await quantizeDynamic(job).catch(() => {
+    // What says how ranges are to be chosen was said for static quantization.
+    const ranges = { method: undefined, percentile: undefined, exact: undefined, symmetricActivations: undefined, activationType: undefined };
+    const quantized = await quantizeDynamic({ ...job, options: { ...job.options, ...ranges } }).catch(() => {
       throw error;
     });
     job.warn({ code: 'dynamic-instead', message: `quantized dynamically: ${messageOf(error)}`, advice: 'Say --mode dynamic to go there directly.' });
