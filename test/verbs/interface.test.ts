@@ -86,7 +86,7 @@ for (const { name, model, data, test: held, labels, computeNodes } of [tiny(), s
       assertShape(result, RUN);
       assert.deepEqual([result.samples, result.latencyMs!.n, result.files.length], [3, 6, 3]);
       for (const file of result.files) assert.deepEqual(Object.keys(unzipSync(readFileSync(file))), result.outputs.map((output) => `${output.name}.npy`));
-      assertSound(result.integer!, computeNodes);
+      assertSound(result.integer, computeNodes);
       assert.ok(result.integer.macsShare! > 0.5 && result.integer.timeShare! > 0);
       const { min, median, p95, max } = result.latencyMs!;
       assert.ok(min <= median && median <= p95 && p95 <= max);
