@@ -73,8 +73,11 @@ export function selectNodes(graph: Graph, types: ValueTypes, options: SelectionO
   const floatReasons = new Map<Node, string>();
   const candidates = new Map<Node, Candidate>();
   const biasAdds = new Set<Node>();
+  // Constants that are left as nodes are sparse, and the runtime hands sparse values out to nobody.
+  const sparse = new Set([...graph.sparseInitializers, ...graph.nodes.flatMap((node) => (node.opType === 'Constant' ? node.outputs : []))]);
   for (const node of graph.nodes) {
-    const candidate = candidateOf(index, types, options, node);
+    const sparseInput = ruleOf(node) && node.inputs.find((value) => sparse.has(value));
+    const candidate = sparseInput ? `"${sparseInput}" is a sparse constant` : candidateOf(index, types, options, node);
     if (typeof candidate === 'string') {
       floatReasons.set(node, candidate);
     } else if (!biasAdds.has(node)) {

@@ -161,6 +161,16 @@ describe('operators and types beyond the runtime', () => {
     await assert.rejects(made(text), (error: unknown) => error instanceof QdqError && error.code === 'operator-missing' && /acme\.Fancy/.test(error.message) && error.hint !== undefined);
   });
 
+  test('a sparse constant leaves its node in float', async () => {
+    const message = readMessage('ModelProto', encodeModel(parseModel(`${HEAD}k = Constant()\nh = MatMul(x, k)\ny = MatMul(h, w)\noutput y float32[N,64]`)));
+    const tensor = (data_type: number, fields: object) => ({ dims: [2], data_type, ...fields });
+    const sparse = { values: tensor(1, { float_data: [0.5, -2] }), indices: tensor(7, { int64_data: [3, 4000] }), dims: [64, 64] };
+    const node = message.graph!.node!.map((each) => (each.op_type === 'Constant' ? { ...each, attribute: [{ name: 'sparse_value', type: 11, sparse_tensor: sparse }] } : each));
+    const result = await made(writeMessage('ModelProto', { ...message, graph: { ...message.graph, node } }));
+    assert.deepEqual([result.integer!.integerNodes, result.integer!.computeNodes], [1, 2]);
+    assert.match(reasons(result), /"k" is a sparse constant/);
+  });
+
   test('bfloat16 inside, sequences and texts as outputs', async () => {
     const result = await made(`${HEAD}a = Cast(x) to=16\nb = Cast(a) to=1\nh = MatMul(b, w)\ny = MatMul(h, w)\ni = ArgMax(y) axis=1\nt = Cast(i) to=8\noutput y float32[N,64]\noutput i int64[N,1]\noutput t string[N,1]`);
     allIntegers(result);
