@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { deflateRawSync } from 'node:zlib';
 import { after, describe, test } from 'node:test';
-import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readTable } from '../../src/calibration/table-file.js';
@@ -179,6 +178,7 @@ describe(`${CASES} damaged files end in success or an error that says what is wr
   test('whole verbs, in the runtime’s process', async () => {
     const folder = join(root, 'verbs');
     mkdirSync(folder);
+    const around = readdirSync(root);
     const model = join(folder, 'model.onnx');
     await fuzz('verb', Math.round(CASES * 0.01), async (dice, i) => {
       const at = i % 2 === 0 ? 0 : dice.below(SEEDS.length);
@@ -190,7 +190,7 @@ describe(`${CASES} damaged files end in success or an error that says what is wr
       await work;
     });
     assert.deepEqual(readdirSync(folder).filter((name) => name !== 'model.onnx' && name !== 'out.onnx'), [], 'files beside the output');
-    assert.deepEqual(readdirSync(root).sort(), ['arrays', 'samples', 'texts', 'verbs'], 'files outside the output’s folder');
+    assert.deepEqual(readdirSync(root), around, 'files outside the output’s folder');
   });
 });
 
