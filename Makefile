@@ -9,7 +9,7 @@ QDQ := node bin/qdq.js
 # For node --test, as in: make test TEST_FLAGS=--test-name-pattern=Gemm
 TEST_FLAGS := --test-reporter=spec
 
-.PHONY: demo test build lint check clean setup
+.PHONY: demo test build lint check clean setup fuzz soak
 
 # Ranges from one half of the samples, figures from the other; the test set has seen neither. The target is right on every x64.
 demo: build
@@ -22,6 +22,13 @@ demo: build
 # Tests call make themselves, and must not look like a part of this one.
 test: setup
 	@env -u MAKEFLAGS -u MAKELEVEL npm test --silent -- $(TEST_FLAGS)
+
+# Ten times the damaged files and the kills that `test` has.
+fuzz: build
+	@env -u MAKEFLAGS -u MAKELEVEL QDQ_FUZZ=20000 node --test --test-reporter=spec dist/test/fuzz/fuzz.test.js
+
+soak: build
+	@env -u MAKEFLAGS -u MAKELEVEL QDQ_KILLS=200 node --test --test-reporter=spec dist/test/cli/kill.test.js
 
 build: setup
 	@npm run build --silent

@@ -15,7 +15,7 @@ export function addInspect(program: Command, context: Context): void {
       perform(context, command, {
         inputs: [model],
         run: async (common) => (await import('../src/inspect.js')).inspect({ ...common, model, probe }),
-        describe: async (result) => (await import('../src/report/inspect-report.js')).describeInspect(result),
+        describe: async (result, options) => (await import('../src/report/inspect-report.js')).describeInspect(result, options),
       }),
     );
 }

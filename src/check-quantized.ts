@@ -1,6 +1,7 @@
 import type { DataSpec } from './data/data-spec.js';
 import { judgeTask, type JudgeResult } from './evaluation/judge.js';
 import { timeTask } from './evaluation/time.js';
+import { gradedOutputs } from './metrics/worst-sqnr.js';
 import { medianRatioInterval, type MedianInterval } from './metrics/statistics.js';
 import { metricDrop } from './metrics/task-metrics.js';
 import { modelSize, readModel } from './onnx/read-model.js';
@@ -28,6 +29,8 @@ export interface QuantizeCheck {
   readonly agreement: Readonly<Record<string, number | null>>;
   /** The task metric of both, and by how much it got worse; null without labels. */
   readonly task: { readonly metric: string; readonly baseline: number | null; readonly candidate: number | null; readonly drop: number | null } | null;
+  /** Outputs of floats, by whose SQNR the model is judged; that of an index says nothing. */
+  readonly graded: readonly string[];
   /** Outputs that became useless. */
   readonly collapsed: readonly string[];
   /** Time of the float model over that of the quantized one. */
@@ -76,6 +79,7 @@ export async function checkQuantized(
     simulatedSqnrDb: Object.fromEntries(judged.candidates[1]!.outputs.map(({ name, sqnrDb }) => [name, sqnrDb])),
     agreement: Object.fromEntries(outputs.map(({ name, agreement }) => [name, agreement])),
     task: taskOf(judged),
+    graded: gradedOutputs(outputs).map(({ name }) => name),
     collapsed: outputs.filter(({ collapsed }) => collapsed).map(({ name }) => name),
     speedup: speedup?.median ?? null,
     speedupInterval: speedup,

@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'opset-unsupported'
   | 'nothing-to-quantize'
   | 'runtime-rejected'
+  | 'operator-missing'
   | 'runtime-crashed'
   | 'interrupted'
   | 'internal';

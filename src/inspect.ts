@@ -1,12 +1,12 @@
+import { coverageOrWarning } from './coverage-or-warning.js';
 import { subgraphsOf } from './graph/attributes.js';
 import type { Graph, ValueInfo } from './graph/model.js';
 import { modelDigest, modelSize, readModel } from './onnx/read-model.js';
 import type { IntegerReport } from './runtime/integer-report.js';
-import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { saturationProbeTask, type SaturationProbe } from './runtime/saturation-probe.js';
-import { stagedFile } from './runtime/staged-model.js';
 import { allNodes } from './graph/traversal.js';
-import { withHost, type VerbOptions } from './verb-options.js';
+import type { Warning } from './progress.js';
+import { warn, withHost, type VerbOptions } from './verb-options.js';
 
 /** Options of `inspect`. */
 export interface InspectOptions extends VerbOptions {
@@ -47,9 +47,11 @@ export interface InspectResult {
   /** Nodes by operator type, those inside bodies included; operators outside the ONNX domain as domain.type. */
   readonly operators: Readonly<Record<string, number>>;
   readonly initializers: { readonly byType: Readonly<Record<string, TypeTotal>> };
-  readonly integer: IntegerReport;
+  /** null where the runtime lacks an operator, which a warning names. */
+  readonly integer: IntegerReport | null;
   /** With `probe`: what extreme u8 × s8 products come to on this machine; otherwise null. */
   readonly probe: SaturationProbe | null;
+  readonly warnings: readonly Warning[];
 }
 
 /**
@@ -59,11 +61,11 @@ export interface InspectResult {
  * const { integer } = await inspect({ model: 'model.int8.onnx' });
  */
 export async function inspect(options: InspectOptions): Promise<InspectResult> {
-  return withHost(options, async (host) => {
+  return withHost(options, async (host, warnings) => {
     const model = await readModel(options.model);
     const { graph } = model;
     // The digest is computed here while the child process looks at what the runtime makes of the file.
-    const [sha256, coverage] = await Promise.all([modelDigest(options.model, model), kernelCoverage(host, stagedFile(options.model))]);
+    const [sha256, integer] = await Promise.all([modelDigest(options.model, model), coverageOrWarning(host, options.model, (warning) => warn(options, warnings, warning))]);
     return {
       schema: 'qdq.inspect/1',
       model: {
@@ -78,8 +80,9 @@ export async function inspect(options: InspectOptions): Promise<InspectResult> {
       outputs: graph.outputs.map(describeValue),
       operators: countOperators(graph),
       initializers: { byType: sumInitializers(graph) },
-      integer: coverage.report,
+      integer,
       probe: options.probe ? await host.run(saturationProbeTask, undefined) : null,
+      warnings,
     };
   });
 }

@@ -1,19 +1,24 @@
 import type { Graph, Model } from './graph/model.js';
 import { closeInitializers } from './passes/close-initializers.js';
+import { closeLoops } from './passes/close-loops.js';
 import { foldConstants } from './passes/fold-constants.js';
 import { foldIntoConvolution } from './passes/fold-into-convolution.js';
 import { fuseHardSigmoid } from './passes/fuse-hard-sigmoid.js';
+import { inlineFunctions } from './passes/inline-functions.js';
 import { liftConstants } from './passes/lift-constants.js';
 import { nameNodes } from './passes/name-nodes.js';
 import { normalizeGemm } from './passes/normalize-gemm.js';
-import { runPasses, type Change } from './passes/pass.js';
+import { orderNodes } from './passes/order-nodes.js';
+import { runPasses, type Change, type Pass } from './passes/pass.js';
 import { prune } from './passes/prune.js';
 import { removeIdentity } from './passes/remove-identity.js';
-import { upgradeOpset } from './passes/upgrade-opset.js';
+import { upgradeTowards } from './passes/upgrade-opset.js';
+import { removeIdleCasts, widenFloat16 } from './passes/widen-float16.js';
 import type { ValueTypes } from './quantization/select.js';
 import { constantEvaluator } from './runtime/evaluate-constants.js';
 import type { RuntimeHost } from './runtime/host.js';
 import { inferTypes } from './runtime/infer-types.js';
+import { isComputeNode } from './runtime/kernels.js';
 
 /** Operator set from which all that qdq writes has an integer kernel: MaxPool, ReduceMax and ReduceMin got theirs in it. */
 const MIN_OPSET = 12;
@@ -27,19 +32,24 @@ export interface PreparedModel {
   readonly upgraded: Model | undefined;
 }
 
+const inlineComputing: Pass = (model) => inlineFunctions(model, isComputeNode);
+
 /**
  * Cleans a float model so that weights are constants, convolutions carry their batch norms, and the operator set has what plans need. `kept` names
  * values that stay computed although they depend on constants only.
  */
 export async function prepareModel(host: RuntimeHost, model: Model, externalDataFolder: string, kept?: (graph: Graph) => ReadonlySet<string>): Promise<PreparedModel> {
-  const lifted = runPasses(model, [liftConstants, (lifted) => upgradeOpset(lifted, MIN_OPSET), closeInitializers, removeIdentity]);
+  const lifted = runPasses(model, [orderNodes, inlineComputing, closeLoops, liftConstants, (lifted) => upgradeTowards(lifted, MIN_OPSET), closeInitializers, removeIdentity]);
   const folded = await foldConstants(lifted.model, constantEvaluator(host, externalDataFolder), kept?.(lifted.model.graph));
-  const cleaned = runPasses(folded.model, [prune, normalizeGemm, foldIntoConvolution, fuseHardSigmoid, prune, nameNodes]);
+  const widened = widenFloat16(folded.model, isComputeNode);
+  const cleaned = runPasses(widened.model, [prune, normalizeGemm, foldIntoConvolution, fuseHardSigmoid, prune, nameNodes]);
   const raised = lifted.model.opsets.get('') !== model.opsets.get('');
+  const types = await inferTypes(host, cleaned.model, externalDataFolder);
+  const settled = widened.model === folded.model ? { model: cleaned.model, changes: [] } : removeIdleCasts(cleaned.model, types);
   return {
-    model: cleaned.model,
-    types: await inferTypes(host, cleaned.model, externalDataFolder),
-    changes: [...lifted.changes, ...folded.changes, ...cleaned.changes],
+    model: settled.model,
+    types,
+    changes: [...lifted.changes, ...folded.changes, ...widened.changes, ...cleaned.changes, ...settled.changes],
     upgraded: raised ? lifted.model : undefined,
   };
 }

@@ -3,13 +3,15 @@ import { checkUpgrade } from './check-upgrade.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
 import { initializerBytes } from './graph/initializer-bytes.js';
+import type { Node } from './graph/model.js';
 import { partitionSamples } from './partition-samples.js';
 import { prepareModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
 import { planDynamic, weightsToMeasure, type DynamicOptions } from './quantization/dynamic-plan.js';
 import { applyDynamicPlan } from './quantization/dynamic-recipe.js';
-import { selectDynamic } from './quantization/dynamic-select.js';
+import { selectDynamic, tooOldFor } from './quantization/dynamic-select.js';
 import { nodeFilter } from './quantization/filters.js';
+import { nonFiniteConstants } from './quantization/non-finite-constants.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { targetOf } from './quantization/target.js';
@@ -34,7 +36,9 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
   const samples = await partitionSamples(host, options.model, data, undefined);
   clock.lap('read');
 
-  const keptFloat = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });
+  const named = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });
+  const nonFiniteConstant = nonFiniteConstants(prepared.model.graph);
+  const keptFloat = (node: Node) => tooOldFor(node, prepared.model) ?? named(node) ?? nonFiniteConstant(node);
   const choices = selectDynamic(prepared.model.graph, prepared.types, { keptFloat, opTypes: options.opTypes ?? [] });
   const settings = dynamicSettings(options, prepared.model.opsets.get('') ?? 1);
   await measureWeights(weightsToMeasure(choices, settings), options.onProgress);

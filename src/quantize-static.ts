@@ -14,6 +14,7 @@ import { prepareModel, type PreparedModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
 import { drownedJoins } from './quantization/drowned-joins.js';
 import { nodeFilter } from './quantization/filters.js';
+import { nonFiniteConstants } from './quantization/non-finite-constants.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { selectNodes } from './quantization/select.js';
@@ -86,7 +87,9 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const rangeOptions = { levels: levelsOf(settings.activationType), symmetric: settings.symmetricActivations };
   const source = (table: CalibrationTable) => new RangeSource(table, rangeOptions, overrides.ranges);
   const [ranges, choosing] = [source(tables.all), source(tables.choosing)];
-  const filter = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });
+  const named = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });
+  const nonFiniteConstant = nonFiniteConstants(prepared.model.graph);
+  const filter = (node: Node) => named(node) ?? nonFiniteConstant(node);
   const isAuto = (options.mode ?? QUANTIZE_DEFAULTS.mode) === 'auto';
   const isAmong = (globs: readonly string[]) => {
     const isKept = nodeFilter({ exclude: globs });

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { checkQuantized, type QuantizeCheck } from './check-quantized.js';
+import { coverageOrWarning } from './coverage-or-warning.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { messageOf, QdqError } from './errors.js';
 import { prove } from './evaluation/prove.js';
@@ -9,6 +10,7 @@ import { modelSize, readModel } from './onnx/read-model.js';
 import { writeFileAtomic } from './onnx/atomic-file.js';
 import { writeModel } from './onnx/write-model.js';
 import type { Change } from './passes/pass.js';
+import { narrowFloat16 } from './passes/widen-float16.js';
 import type { Warning } from './progress.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { TARGETS, type TargetName } from './quantization/target.js';
@@ -25,7 +27,6 @@ import type { IntegerNode, IntegerReport } from './runtime/integer-report.js';
 import type { MethodTrial } from './search/choose-method.js';
 import { recordText } from './search/plan-record.js';
 import type { SlowNode } from './search/slow-nodes.js';
-import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { multipliesExactly } from './runtime/machine.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { startStopwatch, type PhaseTimes } from './stopwatch.js';
@@ -84,12 +85,13 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     const quantized = await inFormat(job, await quantizeByMode(job));
     host.throwIfInterrupted();
     if (options.planOut) await writeRecord(options.planOut, quantized);
+    const result = narrowFloat16(quantized.model, model).model;
     // What a required speed-up may hold back is judged where nobody looks.
     const holdsBack = options.requireSpeedup !== undefined && data !== undefined && !options.dryRun;
-    let output = options.dryRun ? null : await write(holdsBack ? await host.temporaryPath('held-back.onnx') : options.output!, quantized.model, options);
+    let output = options.dryRun ? null : await write(holdsBack ? await host.temporaryPath('held-back.onnx') : options.output!, result, options);
     clock.lap('write');
     let { integer } = quantized;
-    if (quantized.verifyWritten && output) integer = (await kernelCoverage(host, stagedFile(output.path))).report;
+    if (quantized.verifyWritten && output) integer = await coverageOrWarning(host, output.path, (warning) => warn(options, warnings, warning));
     let check: QuantizeCheck | null = null;
     let slowNodes: readonly SlowNode[] = [];
     if (integer && data && quantized.samples && output) {
@@ -106,6 +108,8 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       const message = `the target is ${quantized.target} and this machine is not: what fuses there was looked up here, errors were measured on other kernels, and speed cannot be judged here`;
       warn(options, warnings, { code: 'target-machine', message, advice: 'Run `qdq compare` and `qdq run` on a machine of the target.' });
     }
+    const sizeBytes = modelSize(options.model, model);
+    if (output) warnAboutSize(options, warnings, sizeBytes, output.sizeBytes);
     if (quantized.needsExactProducts) warnAboutMachine(options, warnings, quantized.target);
     const thresholds = requiredSpeedup(options, check);
     if (holdsBack) {
@@ -122,7 +126,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       ranges: method,
       methods,
       search,
-      model: { path: options.model, sizeBytes: modelSize(options.model, model) },
+      model: { path: options.model, sizeBytes },
       output,
       nodes,
       changes,
@@ -152,7 +156,9 @@ async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
     return await quantizeStatic(job);
   } catch (error) {
     if (mode !== 'auto' || calibration || !(error instanceof QdqError && error.code === 'nothing-to-quantize')) throw error;
-    const quantized = await quantizeDynamic(job).catch(() => {
+    // What says how ranges are to be chosen was said for static quantization.
+    const ranges = { method: undefined, percentile: undefined, exact: undefined, symmetricActivations: undefined, activationType: undefined };
+    const quantized = await quantizeDynamic({ ...job, options: { ...job.options, ...ranges } }).catch(() => {
       throw error;
     });
     job.warn({ code: 'dynamic-instead', message: `quantized dynamically: ${messageOf(error)}`, advice: 'Say --mode dynamic to go there directly.' });
@@ -225,9 +231,14 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
     });
   }
   const { minSqnr = QUANTIZE_DEFAULTS.minSqnr, maxDrop } = options;
-  const budgeted = search && maxDrop === undefined ? Object.entries(check.simulatedSqnrDb) : [];
-  for (const [name, sqnrDb] of budgeted) {
-    if (sqnrDb === null || sqnrDb >= minSqnr) continue;
+  for (const name of maxDrop === undefined ? check.graded : []) {
+    const sqnrDb = check.simulatedSqnrDb[name] ?? null;
+    if (sqnrDb === null || sqnrDb >= minSqnr || check.collapsed.includes(name)) continue;
+    if (!search) {
+      const message = `output "${name}" has ${sqnrDb.toFixed(1)} dB, less than ${minSqnr} dB`;
+      warn(options, warnings, { code: 'low-sqnr', message, advice: 'Let --effort normal look for a better mix of integer and float nodes, or give more samples.' });
+      continue;
+    }
     warn(options, warnings, {
       code: 'error-budget',
       message: `output "${name}" has ${sqnrDb.toFixed(1)} dB, and ${minSqnr} dB were asked for: no mix of integer and float nodes that was tried keeps them`,
@@ -252,6 +263,15 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
           : 'Its layers are too small to win by integers; `qdq run` shows where its time goes.',
     });
   }
+}
+
+function warnAboutSize(options: QuantizeOptions, warnings: Warning[], before: number, after: number): void {
+  if (after <= before) return;
+  warn(options, warnings, {
+    code: 'larger',
+    message: `the quantized model is larger than the float one: ${(after / before).toFixed(2)} times its size`,
+    advice: 'A weight that float nodes read too is stored twice, and small weights gain nothing; leave such nodes in float with --exclude.',
+  });
 }
 
 function warnAboutMachine(options: QuantizeOptions, warnings: Warning[], target: TargetName): void {

@@ -17,7 +17,7 @@ export function modelInputs(graph: Graph): ModelInput[] {
     .filter(({ name }) => !constants.has(name))
     .map(({ name, type }) => {
       if (type.kind !== 'tensor') {
-        throw new QdqError('model-invalid', `input "${name}" takes a ${type.kind}, expected a tensor`, 'qdq feeds tensors only');
+        throw new QdqError('model-invalid', `input "${name}" takes ${/^o/.test(type.kind) ? 'an' : 'a'} ${type.kind}, expected a tensor`, 'qdq feeds tensors only');
       }
       return { name, dtype: type.dtype, ...(type.shape && { shape: type.shape }) };
     });

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { QdqError } from '../errors.js';
-import { isFloat } from '../tensor/dtype.js';
+import { dtypeInfo, isFloat } from '../tensor/dtype.js';
 import { numberToFloat16 } from '../tensor/float16.js';
 import { elementCount, tensorFromArray, type Tensor } from '../tensor/tensor.js';
 import type { DataWarning } from './data-spec.js';
@@ -13,6 +13,9 @@ export const RANDOM_WARNING: DataWarning = {
   message: 'the samples are random numbers: speed can be judged by them, ranges and accuracy cannot',
   advice: 'give real samples with --data for calibration and comparison',
 };
+
+/** No input that a runtime takes at once is larger; a damaged model may declare any size. */
+const MAX_SAMPLE_BYTES = 2 ** 30;
 
 /** The number in `random:N`; undefined for other paths. Throws QdqError `usage` for a count that is not a positive integer. */
 export function randomCount(path: string): number | undefined {
@@ -40,7 +43,10 @@ export function randomSources(count: number, inputs: readonly ModelInput[]): Sam
 
 function randomDims(input: ModelInput): number[] {
   if (input.shape && (isFloat(input.dtype) || /^u?int(8|16|32|64)$|^bool$/.test(input.dtype))) {
-    return input.shape.map((dim) => (typeof dim === 'number' ? dim : 1));
+    const dims = input.shape.map((dim) => (typeof dim === 'number' ? dim : 1));
+    const sizeBytes = elementCount(dims) * Math.ceil(dtypeInfo(input.dtype).bits / 8);
+    if (sizeBytes <= MAX_SAMPLE_BYTES) return dims;
+    throw new QdqError('data-invalid', `random samples: ${describeInput(input)} would take ${sizeBytes} bytes, more than ${MAX_SAMPLE_BYTES}`, 'give real samples');
   }
   const hint = input.shape ? 'give real samples' : `give --shape ${input.name}=…`;
   throw new QdqError('data-invalid', `random samples: ${describeInput(input)} cannot be made up`, hint);

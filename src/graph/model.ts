@@ -25,11 +25,18 @@ export interface Model {
   readonly origin?: Origin;
 }
 
-/** A function of the model itself, kept as it is. */
+/** A function of the model itself: an operator made of others. Kept as it is, or put in the place of its calls. */
 export interface ModelFunction {
   readonly name: string;
   readonly domain: string;
   readonly overload: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  /** Values that attributes take where a call does not give them. */
+  readonly defaults: ReadonlyMap<string, Attribute>;
+  /** Operator set versions that its nodes are written in. */
+  readonly opsets: ReadonlyMap<string, number>;
+  readonly nodes: readonly Node[];
   readonly origin?: Origin;
 }
 
@@ -58,6 +65,8 @@ export interface Node {
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   readonly attributes: ReadonlyMap<string, Attribute>;
+  /** Which of several functions of the model with the operator's name is called. */
+  readonly overload?: string;
   readonly origin?: Origin;
 }
 
@@ -87,6 +96,7 @@ export type AttributeValue =
   | { readonly kind: 'tensor'; readonly value: Tensor }
   | { readonly kind: 'graph'; readonly value: Graph }
   | { readonly kind: 'graphs'; readonly value: readonly Graph[] }
+  | { readonly kind: 'reference'; readonly value: string }
   | { readonly kind: 'other' };
 
 export type Attribute = AttributeValue & { readonly origin?: Origin };

@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { QdqError, messageOf } from '../errors.js';
+import { removeAbandoned, temporaryFileName } from './temporary-names.js';
 
 const liveFiles = new Set<string>();
 
@@ -29,7 +29,8 @@ export class AtomicFile {
   /** Starts a file. `sizeBytes`, where known, is what messages say that was needed. A link is followed, not replaced. */
   static async create(path: string, sizeBytes?: number): Promise<AtomicFile> {
     const target = await targetOf(path);
-    const temporary = join(dirname(target), `.qdq-${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
+    await removeAbandoned(dirname(target));
+    const temporary = join(dirname(target), temporaryFileName());
     liveFiles.add(temporary);
     try {
       return new AtomicFile(path, target, temporary, await open(temporary, 'wx'), sizeBytes);

@@ -7,7 +7,9 @@ import { keepMessages, keepScalars, keepText, Source } from './source.js';
 import { decodeTensor, encodeTensor } from './tensor-codec.js';
 
 type AttributeMessage = Message<'AttributeProto'>;
-type Kind = Exclude<AttributeValue['kind'], 'other'>;
+/** Kinds that nothing edits. */
+type KeptKind = 'other' | 'reference';
+type Kind = Exclude<AttributeValue['kind'], KeptKind>;
 
 /** Field and `AttributeProto.AttributeType` of each kind. Source: onnx.proto, enum AttributeType. */
 const KINDS = {
@@ -25,8 +27,7 @@ const KINDS = {
 const OTHER_FIELDS = ['tensors', 'tp', 'type_protos', 'sparse_tensor', 'sparse_tensors', 'ref_attr_name'] as const;
 
 /**
- * The attribute of a message; kinds that nothing edits (types, sparse tensors, lists of tensors, references to a function's
- * parameter) are `other`. `place` names the node in errors; `decodeBody` reads subgraphs. Throws as `decodeTensor` does.
+ * The attribute of a message; kinds that nothing edits (types, sparse tensors, lists of tensors) are `other`. `place` names the node in errors; `decodeBody` reads subgraphs. Throws as `decodeTensor` does.
  */
 export function decodeAttribute(
   message: AttributeMessage,
@@ -47,8 +48,8 @@ export function encodeAttribute(
   const { message, decoded } = Source.of<'AttributeProto', Attribute>(attribute);
   const named = patch(message, { name: keepText(name, message.name, message.name) });
   if (attribute === decoded) return named;
-  if (attribute.kind === 'other') {
-    if (decoded?.kind === 'other') return named;
+  if (attribute.kind === 'other' || attribute.kind === 'reference') {
+    if (decoded?.kind === attribute.kind) return named;
     throw new QdqError('internal', `Cannot write attribute "${name}": it has no value.`);
   }
   const [field, type] = KINDS[attribute.kind];
@@ -66,7 +67,8 @@ function decodeValue(
   files: SideFiles,
   decodeBody: (graph: Message<'GraphProto'>) => Graph,
 ): AttributeValue {
-  const kind = message.ref_attr_name ? undefined : kindOf(message);
+  if (message.ref_attr_name) return { kind: 'reference', value: message.ref_attr_name };
+  const kind = kindOf(message);
   switch (kind) {
     case 'float':
       return { kind, value: message.f ?? 0 };
@@ -100,7 +102,7 @@ function kindOf(message: AttributeMessage): Kind | undefined {
 }
 
 function encodeValue(
-  attribute: Exclude<AttributeValue, { kind: 'other' }>,
+  attribute: Exclude<AttributeValue, { kind: KeptKind }>,
   decoded: AttributeValue | undefined,
   message: AttributeMessage,
   encodeBody: (graph: Graph) => Message<'GraphProto'>,

@@ -47,7 +47,8 @@ export function encodeGraph(graph: Graph): Message<'GraphProto'> {
   });
 }
 
-function decodeNode(message: Message<'NodeProto'>, files: SideFiles): Node {
+/** The node of a message, with the bodies inside it. Throws as `decodeTensor` does. */
+export function decodeNode(message: Message<'NodeProto'>, files: SideFiles): Node {
   const name = message.name ?? '';
   const opType = message.op_type ?? '';
   const place = `${opType} ${name || (message.output?.[0] ?? '')}`;
@@ -62,6 +63,7 @@ function decodeNode(message: Message<'NodeProto'>, files: SideFiles): Node {
     inputs: message.input ?? [],
     outputs: message.output ?? [],
     attributes: new Map(attributes),
+    ...(message.overload ? { overload: message.overload } : {}),
   });
 }
 

@@ -3,7 +3,8 @@ import type { Model, ModelFunction } from '../graph/model.js';
 import { DeferredStorage } from '../tensor/deferred-storage.js';
 import { rememberedStorage, SideFiles } from './external-data.js';
 import { describeForeignBytes } from './foreign-bytes.js';
-import { decodeGraph, encodeGraph } from './graph-codec.js';
+import { decodeAttribute } from './attribute-codec.js';
+import { decodeGraph, decodeNode, encodeGraph } from './graph-codec.js';
 import { int64ToNumber, toInt64 } from './int64.js';
 import { modelParts, type MessageParts } from './message-parts.js';
 import { patch, readMessage, type Message } from './messages.js';
@@ -51,7 +52,7 @@ export function decodeModel(bytes: Uint8Array, options: DecodeOptions = {}): Mod
     producer: [message.producer_name, message.producer_version].filter(Boolean).join(' '),
     metadata: new Map((message.metadata_props ?? []).map((entry) => [entry.key ?? '', entry.value ?? ''])),
     graph: decodeGraph(message.graph, files),
-    functions: (message.functions ?? []).map(decodeFunction),
+    functions: (message.functions ?? []).map((each) => decodeFunction(each, files)),
   });
   bytesOfModel.set(model, bytes);
   filesOfModel.set(message, files);
@@ -154,11 +155,17 @@ function producerFields(producer: string): Partial<ModelMessage> {
   return { producer_name: name || undefined, producer_version: version };
 }
 
-function decodeFunction(message: Message<'FunctionProto'>): ModelFunction {
+function decodeFunction(message: Message<'FunctionProto'>, files: SideFiles): ModelFunction {
+  const decodeBody = (body: Message<'GraphProto'>) => decodeGraph(body, files);
   return Source.attach<'FunctionProto', ModelFunction>(message, {
     name: message.name ?? '',
-    domain: message.domain ?? '',
+    domain: message.domain === ONNX_DOMAIN ? '' : (message.domain ?? ''),
     overload: message.overload ?? '',
+    inputs: message.input ?? [],
+    outputs: message.output ?? [],
+    defaults: new Map((message.attribute_proto ?? []).map((each) => [each.name ?? '', decodeAttribute(each, message.name ?? '', files, decodeBody)])),
+    opsets: new Map((message.opset_import ?? []).map((entry) => [opsetDomain(entry), int64ToNumber(entry.version)])),
+    nodes: (message.node ?? []).map((node) => decodeNode(node, files)),
   });
 }
 

@@ -84,8 +84,11 @@ async function writeFiles(path: string, model: MessageParts, layout: Layout, sid
       hash.update(part);
       await modelFile.write(part);
     }
-    // Weights first: a model file never stands there without them.
-    await sideFile?.commit();
+    if (sideFile) {
+      // Weights first: a model file never stands there without them, nor an older one beside weights that are not its own.
+      await rm(realPathOf(path), { force: true });
+      await sideFile.commit();
+    }
     await modelFile.commit().catch(async (error: unknown) => {
       if (sideFile) await rm(sidePath, { force: true });
       throw error;

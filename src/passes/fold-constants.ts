@@ -1,5 +1,5 @@
 import { QdqError } from '../errors.js';
-import { subgraphsOf } from '../graph/attributes.js';
+import { mapSubgraphs, subgraphsOf } from '../graph/attributes.js';
 import { GraphEditor } from '../graph/graph-editor.js';
 import { indexOf, type GraphIndex } from '../graph/graph-index.js';
 import type { Graph, Model, Node } from '../graph/model.js';
@@ -12,8 +12,16 @@ const MAX_GROWTH_BYTES = 1 << 20;
 /** Operators whose result is not a function of their inputs alone, says how a weight is stored, or is no tensor. */
 const NOT_CONSTANT = /^(Random|Multinomial$|Bernoulli$|Dropout$|QuantizeLinear$|DequantizeLinear$|Sequence|SplitToSequence$|Optional)/;
 
+/** A constant of the graphs around; undefined where they have none of that name. */
+type OuterConstant = (value: string) => Tensor | undefined;
+
+const NO_OUTER: OuterConstant = () => undefined;
+
+/** Values that stay computed although they depend on constants only. */
+type Kept = ReadonlySet<string>;
+
 /** Nodes of the ONNX domain that depend on constants only, `kept` values aside. Q/DQ pairs are left out: they say how a weight is to be stored. */
-export function constantNodes(graph: Graph, kept: ReadonlySet<string> = new Set()): Set<Node> {
+export function constantNodes(graph: Graph, kept: Kept = new Set(), outer: OuterConstant = NO_OUTER): Set<Node> {
   const index = indexOf(graph);
   const constant = new Set<string>();
   const found = new Set<Node>();
@@ -23,7 +31,7 @@ export function constantNodes(graph: Graph, kept: ReadonlySet<string> = new Set(
       !NOT_CONSTANT.test(node.opType) &&
       subgraphsOf(node).length === 0 &&
       !node.outputs.some((output) => kept.has(output)) &&
-      node.inputs.every((value) => value === '' || constant.has(value) || index.constant(value) !== undefined);
+      node.inputs.every((value) => value === '' || constant.has(value) || (index.constant(value) ?? outer(value)) !== undefined);
     if (!isConstant) continue;
     found.add(node);
     node.outputs.forEach((output) => constant.add(output));
@@ -32,53 +40,110 @@ export function constantNodes(graph: Graph, kept: ReadonlySet<string> = new Set(
 }
 
 /**
- * Replaces what depends on constants only by its value, computed by the runtime itself. Nodes in between lose their readers and are
- * left for `prune`. Values of `kept`, and what depends on them, stay computed. Where the runtime refuses, nothing is folded and the change says why.
+ * Replaces what depends on constants only by its value, computed by the runtime itself, in bodies too. Nodes in between lose their readers and
+ * are left for `prune`. Values of `kept`, and what depends on them, stay computed. Where the runtime refuses, nothing of that graph is folded and the
+ * change says why.
  */
-export async function foldConstants(model: Model, evaluate: Evaluate, kept: ReadonlySet<string> = new Set()): Promise<PassResult> {
-  const { graph } = model;
-  const index = indexOf(graph);
-  const nodes = constantNodes(graph, kept);
-  const boundary = [...nodes].flatMap((node) => {
-    const [output] = node.outputs;
-    if (!output || node.outputs.length > 1 || index.isOutput(output)) return [];
-    return index.uses(output).some((use) => !nodes.has(use.node)) ? [output] : [];
-  });
-  if (boundary.length === 0) return { model, changes: [] };
-  const read = new Set([...nodes].flatMap((node) => node.inputs));
-  const initializers = new Map([...graph.initializers].filter(([name]) => read.has(name)));
-  const change = (names: readonly string[], what: string): Change => ({
-    pass: 'fold-constants',
-    names,
-    message: `${names.length} values that depend on constants only ${what}`,
-  });
-  let values: ReadonlyMap<string, Tensor>;
-  try {
-    values = await evaluate({ ...model, graph: { ...graph, nodes: [...nodes], initializers, sparseInitializers: [], inputs: [] } }, boundary);
-  } catch (error) {
-    if (!(error instanceof QdqError && error.code === 'runtime-rejected')) throw error;
-    return { model, changes: [change(boundary, `stay computed, because ${error.message}`)] };
+export async function foldConstants(model: Model, evaluate: Evaluate, kept: Kept = new Set()): Promise<PassResult> {
+  const folder = new Folder(model, evaluate, kept);
+  const graph = await folder.fold(model.graph, NO_OUTER);
+  const { folded, refusals } = folder;
+  if (folded.length === 0 && refusals.length === 0) return { model, changes: [] };
+  const changes = folded.length > 0 ? [change(folded, 'were computed once and stored'), ...refusals] : refusals;
+  return folded.length > 0 ? passResult(model, graph, changes) : { model, changes };
+}
+
+const change = (names: readonly string[], what: string): Change => ({
+  pass: 'fold-constants',
+  names,
+  message: `${names.length} values that depend on constants only ${what}`,
+});
+
+class Folder {
+  readonly folded: string[] = [];
+  readonly refusals: Change[] = [];
+  readonly #model: Model;
+  readonly #evaluate: Evaluate;
+  readonly #kept: Kept;
+
+  constructor(model: Model, evaluate: Evaluate, kept: Kept) {
+    this.#model = model;
+    this.#evaluate = evaluate;
+    this.#kept = kept;
   }
-  const editor = new GraphEditor(graph);
-  const folded: string[] = [];
-  for (const [name, tensor] of values) {
-    const isSmall = tensor.storage.byteLength <= MAX_GROWTH_BYTES || tensor.storage.byteLength <= 2 * sourceBytes(index, name);
-    if (!isSmall || tensor.dtype === 'string') continue;
-    editor.setInitializer(name, tensor);
-    editor.replace(index.producer(name)!);
-    folded.push(name);
+
+  /** The graph with its constant values stored, and those of its bodies; the same graph where there are none. */
+  async fold(graph: Graph, outer: OuterConstant): Promise<Graph> {
+    const values = await this.#values(graph, outer);
+    const index = indexOf(graph);
+    const editor = new GraphEditor(graph);
+    let edited = values.size > 0;
+    for (const [name, tensor] of values) {
+      editor.setInitializer(name, tensor);
+      editor.replace(index.producer(name)!);
+      this.folded.push(name);
+    }
+    const inside: OuterConstant = (value) => values.get(value) ?? index.constant(value) ?? (isDefinedIn(index, value) ? undefined : outer(value));
+    for (const node of graph.nodes) {
+      const changed = await this.#foldBodies(node, inside);
+      if (changed === node) continue;
+      editor.replace(node, changed);
+      edited = true;
+    }
+    return edited ? editor.finish() : graph;
   }
-  if (folded.length === 0) return { model, changes: [] };
-  return passResult(model, editor.finish(), [change(folded, 'were computed once and stored')]);
+
+  async #foldBodies(node: Node, outer: OuterConstant): Promise<Node> {
+    const bodies = new Map<Graph, Graph>();
+    for (const body of subgraphsOf(node)) bodies.set(body, await this.fold(body, outer));
+    return mapSubgraphs(node, (body) => bodies.get(body)!);
+  }
+
+  /** What the constant nodes of one graph come to, where others or its outputs read it. */
+  async #values(graph: Graph, outer: OuterConstant): Promise<Map<string, Tensor>> {
+    const index = indexOf(graph);
+    const nodes = constantNodes(graph, this.#kept, outer);
+    const boundary = [...nodes].flatMap((node) => {
+      const [output] = node.outputs;
+      if (!output || node.outputs.length > 1 || index.isOutput(output)) return [];
+      return index.uses(output).some((use) => !nodes.has(use.node)) ? [output] : [];
+    });
+    if (boundary.length === 0) return new Map();
+    const constant: OuterConstant = (value) => index.constant(value) ?? outer(value);
+    const read = new Set([...nodes].flatMap((node) => node.inputs).filter((value) => !index.producer(value)));
+    const initializers = new Map([...read].flatMap((name) => {
+      const tensor = constant(name);
+      return tensor ? [[name, tensor] as const] : [];
+    }));
+    let values: ReadonlyMap<string, Tensor>;
+    try {
+      const model = { ...this.#model, functions: [], graph: { ...graph, nodes: [...nodes], initializers, sparseInitializers: [], inputs: [] } };
+      values = await this.#evaluate(model, boundary);
+    } catch (error) {
+      if (!(error instanceof QdqError && (error.code === 'runtime-rejected' || error.code === 'operator-missing'))) throw error;
+      this.refusals.push(change(boundary, `stay computed, because ${error.message}`));
+      return new Map();
+    }
+    return new Map(
+      [...values].filter(([name, { storage, dtype }]) => {
+        const isSmall = storage.byteLength <= MAX_GROWTH_BYTES || storage.byteLength <= 2 * sourceBytes(index, name, constant);
+        return isSmall && dtype !== 'string';
+      }),
+    );
+  }
+}
+
+function isDefinedIn(index: GraphIndex, value: string): boolean {
+  return index.isInput(value) || index.producer(value) !== undefined;
 }
 
 /** Bytes of all constants that a value is computed from. */
-function sourceBytes(index: GraphIndex, value: string): number {
+function sourceBytes(index: GraphIndex, value: string, constant: OuterConstant): number {
   const seen = new Set([value]);
   let sizeBytes = 0;
   // The set grows while it is walked.
   for (const name of seen) {
-    sizeBytes += index.constant(name)?.storage.byteLength ?? 0;
+    sizeBytes += constant(name)?.storage.byteLength ?? 0;
     for (const input of index.producer(name)?.inputs ?? []) seen.add(input);
   }
   return sizeBytes;

@@ -28,7 +28,7 @@ export interface Adapter {
 const string = (value: string): Attribute => ({ kind: 'string', value });
 
 /**
- * Operators whose form or meaning changed from version 7 to 13, in order of version. Changes that only added types, optional
+ * Operators whose form or meaning changed from version 7 to 21, in order of version. Changes that only added types, optional
  * inputs or attributes with the old behavior as default need no row. Source: "Version" sections of onnx/docs/Changelog.md.
  */
 export const ADAPTERS: readonly Adapter[] = [
@@ -90,11 +90,7 @@ export const ADAPTERS: readonly Adapter[] = [
     const ratio = context.constant(`${node.outputs[0]}_ratio`, float32Tensor(floatAttribute(node, 'ratio', 0.5)));
     return [{ ...withAttributes(node, { ratio: undefined }), inputs: [node.inputs[0]!, ratio] }];
   } },
-  ...(['Squeeze', 'Unsqueeze', 'ReduceSum'] as const).map((opType): Adapter => ({ opType, version: 13, adapt: (node, context) => {
-    const axes = intsAttribute(node, 'axes');
-    if (!axes) return [node];
-    return [{ ...withAttributes(node, { axes: undefined }), inputs: [node.inputs[0]!, context.constant(`${node.outputs[0]}_axes`, int64Tensor(axes))] }];
-  } })),
+  ...(['Squeeze', 'Unsqueeze', 'ReduceSum'] as const).map((opType): Adapter => ({ opType, version: 13, adapt: axesToInput })),
   { opType: 'Split', version: 13, adapt: (node, context) => {
     const sizes = intsAttribute(node, 'split');
     if (!sizes) return [node];
@@ -114,7 +110,38 @@ export const ADAPTERS: readonly Adapter[] = [
       createNode({ name: context.value(`${node.name}_reshape`), opType: 'Reshape', inputs: [soft, shape], outputs: [output] }),
     ];
   } })),
+  // The statistics of training, outputs until then, are given in a training mode only.
+  { opType: 'BatchNormalization', version: 14, adapt: (node, context) => {
+    const [output, ...statistics] = node.outputs;
+    if (statistics.length === 0) return [node];
+    return statistics.some((value) => value && context.isRead(value)) ? 'its statistics of training are read' : [{ ...node, outputs: [output!] }];
+  } },
+  // The default became another way of sampling.
+  { opType: 'RoiAlign', version: 16, adapt: (node) =>
+    node.attributes.has('coordinate_transformation_mode') ? [node] : [withAttributes(node, { coordinate_transformation_mode: string('output_half_pixel') })] },
+  ...(['ReduceL1', 'ReduceL2', 'ReduceLogSum', 'ReduceLogSumExp', 'ReduceMax', 'ReduceMean', 'ReduceMin', 'ReduceProd', 'ReduceSumSquare'] as const).map(
+    (opType): Adapter => ({ opType, version: 18, adapt: axesToInput }),
+  ),
+  // Equal parts have to be asked for.
+  { opType: 'Split', version: 18, adapt: (node) =>
+    node.inputs[1] || node.attributes.has('num_outputs') ? [node] : [withAttributes(node, { num_outputs: { kind: 'int', value: node.outputs.length } })] },
+  { opType: 'GridSample', version: 20, adapt: (node) => {
+    const mode = { bilinear: 'linear', bicubic: 'cubic' }[stringAttribute(node, 'mode', '')];
+    return mode ? [withAttributes(node, { mode: string(mode) })] : [node];
+  } },
+  { opType: 'DFT', version: 20, adapt: (node, context) => {
+    const axis = context.constant(`${node.outputs[0]}_axis`, int64Tensor(intAttribute(node, 'axis', 1)));
+    return [{ ...withAttributes(node, { axis: undefined }), inputs: [node.inputs[0]!, node.inputs[1] ?? '', axis] }];
+  } },
+  { opType: 'GroupNormalization', version: 21, adapt: () => 'its scale and bias changed from one a group to one a channel' },
 ];
+
+/** The axes of a reduction as its second input. */
+function axesToInput(node: Node, context: AdapterContext): readonly Node[] {
+  const axes = intsAttribute(node, 'axes');
+  if (!axes) return [node];
+  return [{ ...withAttributes(node, { axes: undefined }), inputs: [node.inputs[0]!, context.constant(`${node.outputs[0]}_axes`, int64Tensor(axes))] }];
+}
 
 /** The node without an attribute; the same node where it has none of that name. */
 function without(node: Node, attribute: string): Node {

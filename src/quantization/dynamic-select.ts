@@ -1,6 +1,6 @@
 import { floatAttribute, intAttribute } from '../graph/attributes.js';
 import { indexOf } from '../graph/graph-index.js';
-import type { Graph, Node } from '../graph/model.js';
+import type { Graph, Model, Node } from '../graph/model.js';
 import { constantIn, scopedNodes, type Scope, type ScopedConstant, type ScopedNode } from './scopes.js';
 import { MIN_PRODUCT_DEPTH, type ValueTypes } from './select.js';
 
@@ -78,6 +78,7 @@ const RULES: Readonly<Record<string, (node: Node, scope: Scope, types: ValueType
   Gemm(node, scope) {
     const weight = floatWeight(scope, node, 1);
     if (typeof weight === 'string') return weight;
+    if (weight.tensor.dims.length !== 2) return `its weight "${weight.name}" is no matrix`;
     if (intAttribute(node, 'transA', 0) !== 0) return 'Gemm with transA has no integer kernel';
     if (floatAttribute(node, 'alpha', 1) !== 1) return 'Gemm with alpha has no integer kernel';
     if (node.inputs[2] && floatAttribute(node, 'beta', 1) !== 1) return 'Gemm with beta has no integer kernel';
@@ -88,6 +89,8 @@ const RULES: Readonly<Record<string, (node: Node, scope: Scope, types: ValueType
     const weights = [floatWeight(scope, node, 1), floatWeight(scope, node, 2)] as const;
     const obstacle = weights.find((weight) => typeof weight === 'string');
     if (obstacle) return obstacle;
+    const odd = weights.find((weight) => typeof weight !== 'string' && weight.tensor.dims.length !== 3);
+    if (odd) return `its weight "${(odd as ScopedConstant).name}" has not three dimensions`;
     if (intAttribute(node, 'layout', 0) !== 0) return 'DynamicQuantizeLSTM takes the sequence first (layout 0)';
     return { form: 'lstm', weights: new Map(weights.map((weight, i) => [i + 1, weight as ScopedConstant])) };
   },
@@ -95,6 +98,7 @@ const RULES: Readonly<Record<string, (node: Node, scope: Scope, types: ValueType
     if (!opTypes.includes('Conv')) return CONV_REASON;
     const weight = floatWeight(scope, node, 1);
     if (typeof weight === 'string') return weight;
+    if (weight.tensor.dims.length < 3) return `its weight "${weight.name}" has fewer than three dimensions`;
     const bias = node.inputs[2];
     if (bias && constantIn(scope, bias)?.tensor.dtype !== 'float32') return `its bias "${bias}" is not a float32 constant`;
     return { form: 'conv', weights: new Map([[1, weight]]) };
@@ -137,4 +141,14 @@ function biasAddAfter(node: Node, scope: Scope, types: ValueTypes, weightDims: r
   const type = types.get(node.inputs[0]!);
   const rank = Math.max((type?.kind === 'tensor' ? type.shape?.length : undefined) ?? 1, weightDims.length);
   return dims.length <= rank ? use.node : 'the runtime would take the Add after it for a bias, but it may add dimensions';
+}
+
+/** DynamicQuantizeLinear came with operator set 11; LSTM goes without it. */
+const DYNAMIC_OPSET = 11;
+
+/** Why a node of a model that could not be raised far enough stays in float. */
+export function tooOldFor(node: Node, { opsets }: Model): string | undefined {
+  const opset = opsets.get('') ?? 1;
+  if (opset >= DYNAMIC_OPSET || node.opType === 'LSTM') return undefined;
+  return `the model stays at operator set ${opset}, and dynamic quantization needs ${DYNAMIC_OPSET}`;
 }

@@ -73,8 +73,11 @@ export function selectNodes(graph: Graph, types: ValueTypes, options: SelectionO
   const floatReasons = new Map<Node, string>();
   const candidates = new Map<Node, Candidate>();
   const biasAdds = new Set<Node>();
+  // Constants that are left as nodes are sparse, and the runtime hands sparse values out to nobody.
+  const sparse = new Set([...graph.sparseInitializers, ...graph.nodes.flatMap((node) => (node.opType === 'Constant' ? node.outputs : []))]);
   for (const node of graph.nodes) {
-    const candidate = candidateOf(index, types, options, node);
+    const sparseInput = ruleOf(node) && node.inputs.find((value) => sparse.has(value));
+    const candidate = sparseInput ? `"${sparseInput}" is a sparse constant` : candidateOf(index, types, options, node);
     if (typeof candidate === 'string') {
       floatReasons.set(node, candidate);
     } else if (!biasAdds.has(node)) {
@@ -165,6 +168,8 @@ function biasAddAfter(index: GraphIndex, types: ValueTypes, node: Node): Node | 
   if (weight?.dims.length !== 2 || add?.opType !== 'Add' || add.domain !== '') return undefined;
   const bias = index.constant(add.inputs[add.inputs[0] === node.outputs[0] ? 1 : 0]!);
   if (bias?.dtype !== 'float32' || bias.dims.at(-1) !== weight.dims[1] || bias.dims.slice(0, -1).some((dim) => dim !== 1)) return undefined;
+  // A mask of infinities is added to scores; it is no bias.
+  if (!numbersOf(bias).every(Number.isFinite)) return undefined;
   const input = types.get(node.inputs[0]!);
   const rank = input?.kind === 'tensor' ? input.shape?.length : undefined;
   // A bias of higher rank than the product would add dimensions to it.

@@ -3,9 +3,10 @@ import type { SaturationProbe } from '../runtime/saturation-probe.js';
 import { facts, heading, paragraph, span, type Block, type Fact, type ReportDocument, type Text } from './document.js';
 import { bytes, countOf, groupThousands, shape } from './format.js';
 import { integerSection } from './integer-section.js';
+import { warningsSection, type DescribeOptions } from './warnings-section.js';
 
 /** What `qdq inspect` found, in words. */
-export function describeInspect(result: InspectResult): ReportDocument {
+export function describeInspect(result: InspectResult, options: DescribeOptions = { warnings: true }): ReportDocument {
   const { model, operators } = result;
   const opsets = Object.entries(model.opsets).map(([domain, version]) => `${domain} ${version}`);
   const nodes = Object.values(operators).reduce((sum, count) => sum + count, 0);
@@ -20,10 +21,11 @@ export function describeInspect(result: InspectResult): ReportDocument {
         ...result.outputs.map((value) => describeValue('output', value)),
         result.probe && ['u8 × s8 here', describeProbe(result.probe)],
       ]),
-      ...integerSection(result.integer),
+      ...(result.integer ? integerSection(result.integer) : []),
       heading(`Operators (${countOf(nodes, 'node')})`),
       paragraph(Object.entries(operators).map(([name, count]) => `${name} ${count}`).join(', ') || 'none'),
       ...constantsSection(result),
+      ...warningsSection(result.warnings, options),
     ],
   };
 }

@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { QdqError, type ErrorCode } from '../errors.js';
+import { removeAbandoned, TEMPORARY_PREFIX } from '../onnx/temporary-names.js';
 import type { ProgressListener, Warning } from '../progress.js';
 import type { Task, TaskFailure, TaskMessage } from './task.js';
 
@@ -72,7 +73,11 @@ export class RuntimeHost {
   /** A path in the host's temporary folder, which is removed when the host closes. Throws `interrupted` where the work was stopped. */
   async temporaryPath(name: string): Promise<string> {
     this.throwIfInterrupted();
-    this.#folder ??= mkdtempSync(join(tmpdir(), 'qdq-'));
+    if (!this.#folder) {
+      this.#folder = mkdtempSync(join(tmpdir(), TEMPORARY_PREFIX));
+      await removeAbandoned(tmpdir());
+      this.throwIfInterrupted();
+    }
     return join(this.#folder, name);
   }
 

@@ -66,6 +66,9 @@ export function isComputeOperator(opType: string): boolean {
   return INTEGER_COMPUTE.has(opType) || FLOAT_COMPUTE.has(opType) || BLOCK_WEIGHTS.has(opType);
 }
 
+/** The same of a node. */
+export const isComputeNode = (node: Node) => isComputeOperator(node.opType);
+
 /** Whether a node of a fused graph works on quantized values with scales: compute nodes, QLinearAdd and its like. */
 export function isIntegerKernel(node: Node): boolean {
   return computeArithmetic(node) === 'integer' || node.opType.startsWith('QLinear') || node.opType === 'DynamicQuantizeLinear';

@@ -182,15 +182,34 @@ function sessionValue(metadata: InferenceSession.ValueMetadata): SessionValue {
 /** File, line and function in the runtime's source, and status codes, which it puts before what it has to say. */
 const SOURCE_PLACE = /\/\S+\.(?:cc|h):\d+ [^()]*\([^()]*\) (?:const )?|\w+\.(?:cc|h):\d+ \w+ |\[ONNXRuntimeError\] : \d+ : \w+ : /g;
 
+/**
+ * How the runtime says that it lacks an operator or a kernel: domain, operator and, where it says so, node.
+ * Source: core/graph/graph.cc and core/framework/session_state.cc of onnxruntime.
+ */
+const MISSING_OPERATOR = [
+  /(?<domain>[^\s:]*):(?<opType>\w+)\(-?\d+\) is not a registered function\/op/,
+  /No Op registered for (?<opType>\w+) with domain_version of/,
+  /Could not find an implementation for (?<opType>\w+)\(\d+\) node with name '(?<node>[^']*)'/,
+];
+
 /** Shortens the runtime's message to its last, telling part, in one line. */
 function rejection(error: unknown): QdqError {
-  const text = messageOf(error)
+  const whole = messageOf(error);
+  const text = whole
     .replace(/^.*?(?=Load model|Fatal|Failed|Non-zero|Invalid|Got|Unexpected|Missing|This is)/s, '')
     .replace(SOURCE_PLACE, '')
     .replace(/\s+/g, ' ')
     .trim();
-  const hint = /not a registered function\/op|is not a registered|No Op registered|NOT_IMPLEMENTED|Could not find an implementation/i.test(messageOf(error))
-    ? 'This runtime has no kernel for the operator named; quantization that runs the model cannot go on with it.'
-    : 'onnxruntime refused the model or its input; the words above are its own.';
-  return new QdqError('runtime-rejected', `onnxruntime: ${text || messageOf(error)}`, hint, { cause: error });
+  const missing = MISSING_OPERATOR.map((pattern) => pattern.exec(whole)?.groups).find(Boolean);
+  if (missing) {
+    const { domain, opType, node } = missing;
+    const name = domain && domain !== 'ai.onnx' ? `${domain}.${opType}` : opType;
+    return new QdqError(
+      'operator-missing',
+      `onnxruntime: it has no kernel for the operator ${name}${node ? ` of node "${node}"` : ''} (${text || whole})`,
+      'What runs the model (samples, measurements) cannot go on with it; without --data its weights can still be quantized.',
+      { cause: error },
+    );
+  }
+  return new QdqError('runtime-rejected', `onnxruntime: ${text || whole}`, 'onnxruntime refused the model or its input; the words above are its own.', { cause: error });
 }

@@ -5,7 +5,9 @@ import { hollowModel } from '../onnx/hollow-model.js';
 import { encodeModel } from '../onnx/model-codec.js';
 import { readModel } from '../onnx/read-model.js';
 import { writeReferring } from '../onnx/write-referring.js';
+import { inlineFunctions } from '../passes/inline-functions.js';
 import type { RuntimeHost } from './host.js';
+import { isComputeNode } from './kernels.js';
 import { Session, type SessionOptions } from './session.js';
 
 /** A model that the child process can load: its file, and the folder that its side files are named from. Plain data. */
@@ -67,7 +69,7 @@ export async function openStaged(model: StagedModel, options: SessionOptions = {
   return Session.open(await readFile(model.path), { ...options, externalDataFolder: model.externalDataFolder });
 }
 
-/** Decodes a staged model. */
+/** Decodes a staged model, functions that compute put in the place of their calls, as the runtime does when it loads it. */
 export async function readStaged(model: StagedModel): Promise<Model> {
-  return readModel(model.path, { directory: model.externalDataFolder });
+  return inlineFunctions(await readModel(model.path, { directory: model.externalDataFolder }), isComputeNode).model;
 }

@@ -3,7 +3,7 @@ import { allNodes } from '../graph/traversal.js';
 import { correctBiases, withBiases, type Biases } from '../quantization/bias-correction.js';
 import { planDynamic, type DynamicOptions } from '../quantization/dynamic-plan.js';
 import { applyDynamicPlan } from '../quantization/dynamic-recipe.js';
-import { selectDynamic } from '../quantization/dynamic-select.js';
+import { selectDynamic, tooOldFor } from '../quantization/dynamic-select.js';
 import type { PlannedNode, QuantizationPlan } from '../quantization/plan.js';
 import { planStatic, type StaticOptions } from '../quantization/plan-static.js';
 import { selectNodes, type Selection, type ValueTypes } from '../quantization/select.js';
@@ -99,7 +99,7 @@ export class Planner {
     const { graph } = this.float;
     const { keptFloat, types } = this.#options;
     const choices =
-      form === 'dynamic' ? selectDynamic(graph, types, { keptFloat, opTypes }) : selectWeightOnly(graph, { keptFloat, lookupBlock: null });
+      form === 'dynamic' ? selectDynamic(graph, types, { keptFloat: (node) => tooOldFor(node, this.float) ?? keptFloat(node), opTypes }) : selectWeightOnly(graph, { keptFloat, lookupBlock: null });
     const inMain = new Set(graph.nodes);
     return choices.flatMap((choice) => (choice.form !== null && choice.form !== 'lookup' && inMain.has(choice.node) ? [choice.node] : []));
   }
@@ -174,7 +174,7 @@ export function carryOut(
   const outside = new Set(quantized.graph.nodes);
   const keptFloat = (node: Node) => {
     if (outside.has(node)) return others.get(node.name)?.form === 'dynamic' ? undefined : 'static quantization decides about it';
-    return node.opType === 'Conv' || !inBodies ? 'it stays float in bodies' : inBodies(node);
+    return node.opType === 'Conv' || !inBodies ? 'it stays float in bodies' : (tooOldFor(node, model) ?? inBodies(node));
   };
   const added = planDynamic(selectDynamic(quantized.graph, new Map(), { keptFloat, opTypes: ['Conv'] }), dynamicOptions);
   const dynamic = added.nodes.filter(({ decision }) => decision !== 'float');

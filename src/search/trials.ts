@@ -1,8 +1,8 @@
 import type { DataSpec } from '../data/data-spec.js';
 import { judgeTask } from '../evaluation/judge.js';
 import type { Model } from '../graph/model.js';
-import { MAX_SQNR_DB, type OutputError } from '../metrics/output-error.js';
 import { metricDrop } from '../metrics/task-metrics.js';
+import { worstQuality } from '../metrics/worst-sqnr.js';
 import type { RuntimeHost } from '../runtime/host.js';
 import { stageModel, type StagedModel } from '../runtime/staged-model.js';
 
@@ -43,16 +43,4 @@ export async function judgeModels(job: TrialJob, models: readonly Model[], run: 
     sqnrDb: worstQuality(outputs),
     drop: before && after ? metricDrop({ higherIsBetter: judged.higherIsBetter }, before.value, after.value) : null,
   }));
-}
-
-/**
- * SQNR in dB of the worst float output. Outputs that are zero in the float model have none and do not count. Where no float output has one,
- * integer outputs count by the share of equal elements e, as −10·log₁₀(1 − e). −∞ where nothing counts, or an output collapsed.
- */
-export function worstQuality(outputs: readonly OutputError[]): number {
-  const ratios = outputs.flatMap(({ sqnrDb, equalShare }) => (sqnrDb !== null && equalShare === null ? [sqnrDb] : []));
-  if (outputs.some(({ collapsed, sqnrDb, equalShare }) => collapsed && sqnrDb === null && equalShare === null)) return -Infinity;
-  if (ratios.length > 0) return Math.min(...ratios);
-  const shares = outputs.flatMap(({ equalShare }) => (equalShare === null ? [] : [equalShare]));
-  return shares.length > 0 ? Math.min(...shares.map((share) => Math.min(MAX_SQNR_DB, -10 * Math.log10(1 - share)))) : -Infinity;
 }

@@ -28,7 +28,7 @@ test('a file appears only when it is complete', async (t) => {
   await file.write(Buffer.from('ter'));
   assert.equal(readFileSync(path, 'utf8'), 'before');
   const [temporary] = readdirSync(folder).filter((name) => name !== 'out.bin');
-  assert.match(temporary!, new RegExp(`^\\.qdq-${process.pid}-[0-9a-f]+\\.tmp$`));
+  assert.match(temporary!, new RegExp(`^\\.qdq-[0-9a-f]{8}-${process.pid}-[0-9a-f]+\\.tmp$`));
   await file.commit();
   await file.abort();
   assert.equal(readFileSync(path, 'utf8'), 'after');

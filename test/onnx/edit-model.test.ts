@@ -308,7 +308,7 @@ test('what cannot be written says so', () => {
     code: 'internal',
     message: /attribute "mystery"/,
   });
-  assert.throws(() => encodeModel({ ...original, functions: [{ name: 'f', domain: 'd', overload: '' }] }), { code: 'internal' });
+  assert.throws(() => encodeModel({ ...original, functions: [{ name: 'f', domain: 'd', overload: '', inputs: [], outputs: [], defaults: new Map(), opsets: new Map(), nodes: [] }] }), { code: 'internal' });
   assert.throws(() => encodeModel(withGraph({ outputs: [{ name: 'o', type: { kind: 'map' } }] })), { code: 'internal' });
   assert.throws(
     () => encodeModel(withNode(0, (node) => withAttributes(node, { huge: { kind: 'int', value: 2n ** 63n } }))),

@@ -57,6 +57,55 @@ describe('foldConstants', () => {
         output y`,
     },
     {
+      name: 'computes inside bodies, from constants there and outside, and not from what a body defines itself',
+      before: `
+        input x float32[2]
+        input c bool[]
+        const w float32[2] 1 2
+        y = If(c)
+          then_branch:
+            const k float32[1] 3
+            p = Mul(w, k)
+            q = If(c)
+              then_branch:
+                r = Neg(p)
+                s = Add(r, x)
+                output s float32[2]
+              else_branch:
+                u = Abs(x)
+                output u float32[2]
+            t = Add(q, p)
+            output t float32[2]
+          else_branch:
+            p2 = Mul(x, w)
+            e = Neg(p2)
+            output e float32[2]
+        output y`,
+      after: `
+        input x float32[2]
+        input c bool[]
+        const w float32[2] 1 2
+        y = If(c)
+          then_branch:
+            const p float32[2] 3 6
+            q = If(c)
+              then_branch:
+                const r float32[2] -3 -6
+                s = Add(r, x)
+                output s float32[2]
+              else_branch:
+                u = Abs(x)
+                output u float32[2]
+            t = Add(q, p)
+            output t float32[2]
+          else_branch:
+            p2 = Mul(x, w)
+            e = Neg(p2)
+            output e float32[2]
+        output y`,
+      says: ['p, r: 2 values that depend on constants only were computed once and stored'],
+    },
+    {
       name: 'computes what a body reads',
       before: `
         input x float32[2]

@@ -140,13 +140,25 @@ describe('liftConstants', () => {
       runs: false,
     },
     {
-      name: 'leaves bodies alone',
+      name: 'lifts those of bodies into the bodies',
       before: `
         input x float32[2]
         input c bool[]
         y = If(c)
           then_branch:
             w = Constant() value=float32[2](1 2)
+            t = Add(x, w)
+            output t
+          else_branch:
+            e = Neg(x)
+            output e
+        output y`,
+      after: `
+        input x float32[2]
+        input c bool[]
+        y = If(c)
+          then_branch:
+            const w float32[2] 1 2
             t = Add(x, w)
             output t
           else_branch:

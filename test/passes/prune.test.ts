@@ -83,6 +83,35 @@ describe('prune', () => {
         output y`,
     },
     {
+      name: 'removes nodes of bodies, and what only they read',
+      before: `
+        input x float32[2]
+        input c bool[]
+        const w float32[2] 1 2
+        a = Abs(x)
+        y = If(c)
+          then_branch:
+            dead: d = Add(a, w)
+            t = Neg(x)
+            output t float32[2]
+          else_branch:
+            e = Exp(x)
+            output e float32[2]
+        output y`,
+      after: `
+        input x float32[2]
+        input c bool[]
+        y = If(c)
+          then_branch:
+            t = Neg(x)
+            output t float32[2]
+          else_branch:
+            e = Exp(x)
+            output e float32[2]
+        output y`,
+      says: ['dead, a: 2 nodes that reach no output were removed'],
+    },
+    {
       name: 'leaves constants alone that nothing read before',
       before: `
         input x float32[2]

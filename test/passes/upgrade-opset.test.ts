@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { QdqError } from '../../src/errors.js';
 import { ADAPTERS } from '../../src/passes/opset-adapters.js';
-import { upgradeOpset } from '../../src/passes/upgrade-opset.js';
+import { upgradeOpset, upgradeTowards } from '../../src/passes/upgrade-opset.js';
 import { parseModel, printModel } from '../helpers/graph-text.js';
 import { assertSameOutputs, feedsFor, outputsOf } from '../helpers/same-outputs.js';
 
@@ -52,6 +52,14 @@ describe('upgradeOpset', () => {
   refuses('refuses Upsample without scales', 'opset 8\ninput x float32[1,1,2,2]\ny = Upsample(x)\noutput y', 9, /"y" .* it has no scales$/);
   refuses('refuses nearest Resize in both directions', 'opset 10\ninput x float32[1,1,7,7]\nconst s float32[4] 1 1 0.6 1.5\ny = Resize(x, s)\noutput y', 11, /shrinks one axis and enlarges another$/);
 
+  refuses('refuses statistics of training that are read', 'opset 9\ninput x float32[1,1,2,2]\nconst k float32[1] 1\nbn: y, m, v, s, t = BatchNormalization(x, k, k, k, k)\noutput y\noutput m', 14, /"bn".*statistics of training/);
+  refuses('refuses group normalization', 'opset 18\ninput x float32[1,2,2,2]\nconst k float32[1] 1\ngn: y = GroupNormalization(x, k, k) num_groups=1\noutput y', 21, /"gn".*one a group/);
+
+  test('drops statistics of training that nothing reads', () => {
+    const { model } = upgradeOpset(parseModel('opset 9\ninput x float32[1,1,2,2]\nconst k float32[1] 1\ny, m, v, s, t = BatchNormalization(x, k, k, k, k)\noutput y'), 14);
+    assert.deepEqual(model.graph.nodes[0]!.outputs, ['y']);
+  });
+
   test('leaves a model of that operator set, or of a later one, alone', () => {
     const model = parseModel('opset 13\ninput x float32[2]\ny = Neg(x)\noutput y');
     assert.deepEqual(upgradeOpset(model, 12), { model, changes: [] });
@@ -71,5 +79,27 @@ describe('upgradeOpset', () => {
   test('the table is in order of version', () => {
     const versions = ADAPTERS.map((adapter) => adapter.version);
     assert.deepEqual(versions, versions.toSorted((a, b) => a - b));
+  });
+});
+
+describe('upgradeTowards goes as far as the operators let', () => {
+  const to12 = (text: string) => upgradeTowards(parseModel(text), 12);
+
+  test('and names the one in the way', () => {
+    const { model, changes } = to12('opset 8\ninput x float32[1,1,7,7]\nconst s float32[4] 1 1 0.6 1.5\nr: y = Upsample(x) scales=[1.0,1.0,0.6,1.5]\noutput y');
+    assert.equal(model.opsets.get(''), 10);
+    assert.deepEqual(model.graph.nodes.map(({ opType }) => opType), ['Resize']);
+    assert.match(changes.at(-1)!.message, /^operator set 12 was not reached: Resize "r" cannot be raised to ONNX operator set 11: it shrinks/);
+  });
+
+  test('which may be nowhere', () => {
+    const model = parseModel('opset 8\ninput x float32[2]\nscan: y = Scan(x)\noutput y');
+    const { model: same, changes } = upgradeTowards(model, 12);
+    assert.equal(same, model);
+    assert.match(changes[0]!.message, /not reached: Scan "scan"/);
+  });
+
+  test('all the way where it can', () => {
+    assert.equal(to12('opset 8\ninput x float32[2]\ny = Neg(x)\noutput y').model.opsets.get(''), 12);
   });
 });

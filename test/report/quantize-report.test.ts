@@ -40,6 +40,7 @@ const base: QuantizeResult = {
     simulatedSqnrDb: { logits: 34.6, mask: null },
     task: null,
     agreement: { logits: 0.99, mask: null },
+    graded: ['logits', 'mask'],
     collapsed: ['mask'],
     speedup: 2.5,
     speedupInterval: { median: 2.5, low: 2.25, high: 2.75 },

@@ -84,6 +84,7 @@ test('describeInspect: sizes, types and operators', () => {
     initializers: { byType: { float32: { count: 3, bytes: 9000 }, int64: { count: 1, bytes: 1000 } } },
     integer: integerReport([]),
     probe: null,
+    warnings: [],
   } as const;
   const saturating = describeInspect({ ...result, probe: { exact: false, expected: 2_072_640, received: 1_048_544 } });
   assert.ok(lines(saturating).includes('  u8 × s8 here  saturates on this machine: expected 2,072,640, received 1,048,544; quantize with --target ort-x64 for it'));

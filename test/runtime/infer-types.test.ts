@@ -108,6 +108,23 @@ describe('inferTypes', () => {
   });
 
   test('refuses what the runtime refuses', async () => {
-    await assert.rejects(inferTypes(host, modelOf((g) => g.output(g.op('y', 'NoSuchOperator', [g.input('x', [1])]))), '/nowhere'), { code: 'runtime-rejected' });
+    await assert.rejects(inferTypes(host, modelOf((g) => g.output(g.op('y', 'Relu', [g.input('x', [1], 'string')]))), '/nowhere'), { code: 'runtime-rejected' });
+  });
+
+  test('knows what is declared where the runtime lacks an operator', async () => {
+    const types = await inferTypes(host, modelOf((g) => g.output(g.op('y', 'NoSuchOperator', [g.op('m', 'Neg', [g.input('x', ['n', 2])])]))), '/nowhere');
+    assert.deepEqual([...types], [['x', tensor('float32', ['n', 2])]]);
+  });
+
+  test('leaves out values of types that the binding cannot describe, and knows the others', async () => {
+    const types = await inferTypes(
+      host,
+      modelOf((g) => {
+        const rounded = g.op('rounded', 'Cast', [g.op('m', 'Neg', [g.input('x', [2, 3])])], { attributes: { to: 16 } });
+        g.output(g.op('y', 'Cast', [rounded], { attributes: { to: 1 } }));
+      }),
+      '/nowhere',
+    );
+    assert.deepEqual([types.get('m'), types.get('y'), types.has('rounded')], [tensor('float32', [2, 3]), tensor('float32', [2, 3]), false]);
   });
 });

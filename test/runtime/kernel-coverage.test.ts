@@ -312,7 +312,7 @@ describe('kernelCoverage', () => {
     g.output(g.op('y', 'NoSuchOperator', [g.input('x', [1])]));
     const path = join(temporaryFolder(t), 'model.onnx');
     writeFileSync(path, encodeModel(g.model()));
-    await assert.rejects(kernelCoverage(host, stagedFile(path)), { code: 'runtime-rejected', message: /NoSuchOperator/ });
+    await assert.rejects(kernelCoverage(host, stagedFile(path)), { code: 'operator-missing', message: /NoSuchOperator/ });
   });
 
   test('of a model that the runtime refuses names its node, not the mark that the node bore', async (t) => {

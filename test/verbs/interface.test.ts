@@ -112,11 +112,11 @@ for (const { name, model, data, test: held, labels, computeNodes } of [tiny(), s
       const after: InspectResult = await inspect({ model: at('int8.onnx'), probe: true });
       for (const result of [before, after]) {
         assertShape(result, INSPECT);
-        assertSound(result.integer, computeNodes);
-        assert.deepEqual([result.integer.macsShare, result.integer.timeShare, result.model.sha256], [null, null, digest(result.model.path)]);
+        assertSound(result.integer!, computeNodes);
+        assert.deepEqual([result.integer!.macsShare, result.integer!.timeShare, result.model.sha256], [null, null, digest(result.model.path)]);
       }
-      assert.equal(before.integer.integerNodes, 0);
-      assert.equal(after.integer.integerNodes, quantized.integer!.integerNodes);
+      assert.equal(before.integer!.integerNodes, 0);
+      assert.equal(after.integer!.integerNodes, quantized.integer!.integerNodes);
       assert.deepEqual([after.inputs, after.outputs], [before.inputs, before.outputs]);
       assert.ok((after.operators['QuantizeLinear'] ?? 0) > 0 && (after.operators['DequantizeLinear'] ?? 0) > 0);
       assert.ok(after.initializers.byType['int8']!.bytes > after.initializers.byType['float32']!.bytes / 10);

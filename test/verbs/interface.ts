@@ -100,5 +100,6 @@ export const INSPECT = fields({
   outputs: list(VALUE),
   operators: record(positive),
   initializers: fields({ byType: record(fields({ count: positive, bytes: count })) }),
-  integer: INTEGER,
+  integer: nullable(INTEGER),
+  warnings: WARNINGS,
 });

@@ -25,13 +25,13 @@ const counts = (JSON.parse(readFileSync(`${folder}counts.json`, 'utf8')) as { re
 /** Scalars and zero points may be merged or repeated on loading; no weight is that small. */
 const FEW_BYTES = 64;
 
-async function integerOf(name: string): Promise<InspectResult['integer']> {
-  return (await inspect({ model: `${folder}${name}.onnx` })).integer;
+async function integerOf(name: string): Promise<NonNullable<InspectResult['integer']>> {
+  return (await inspect({ model: `${folder}${name}.onnx` })).integer!;
 }
 
 const sum = (numbers: Readonly<Record<string, number>>) => Object.values(numbers).reduce((total, number) => total + number, 0);
 
-function kernelsOf(report: InspectResult['integer'], runsAs: string): Record<string, number> {
+function kernelsOf(report: NonNullable<InspectResult['integer']>, runsAs: string): Record<string, number> {
   const kernels: Record<string, number> = {};
   for (const node of report.nodes) if (node.runsAs === runsAs) kernels[node.kernel] = (kernels[node.kernel] ?? 0) + 1;
   return kernels;

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { quantize, readModel, type QuantizeResult } from '../../src/index.js';
 import { isComputeOperator, isDequantize } from '../../src/runtime/kernels.js';
 import { allNodes } from '../../src/graph/traversal.js';
+import { checkerProblems, noOnnxChecker } from '../helpers/onnx-checker.js';
 import { noSharedModels, sharedModels } from '../helpers/shared-models.js';
 import { QUANTIZE } from './interface.js';
 import { assertShape } from './shape.js';
@@ -63,4 +64,10 @@ describe('quantize raises an operator set that is too old', { skip: noSharedMode
     assert.ok(!graph.inputs.some(({ name }) => graph.initializers.has(name)));
     assert.ok(!warnings.some(({ code }) => code === 'upgrade-unchecked'));
   });
+});
+
+test('what was quantized here is valid for onnx.checker', { skip: noSharedModels || noOnnxChecker }, () => {
+  const written = readdirSync(folder).filter((name) => name.endsWith('.onnx'));
+  assert.ok(written.length > 5);
+  assert.deepEqual(checkerProblems(written.map((name) => join(folder, name))), {});
 });
