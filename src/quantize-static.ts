@@ -208,7 +208,7 @@ function searchGoal(options: QuantizeOptions, effort: Exclude<Effort, 'none'>): 
   const saturates = multipliesExactly() === false;
   const otherWeights: WeightForm[] = isFree && saturates ? [{ weightType: 'int8', reduceRange: true }, { weightType: 'uint8', reduceRange: false }] : [];
   const run = !isFree && saturates && !staticSettings(options).reduceRange ? 'simulated' : 'here';
-  return { minSqnrDb: minSqnr, marginDb: MARGIN_DB, maxDrop, threads, prefer, run, otherWeights, budget: SEARCH_BUDGETS[effort] };
+  return { minSqnrDb: minSqnr, marginDb: MARGIN_DB, maxDrop, threads, prefer, mixes: (options.mode ?? QUANTIZE_DEFAULTS.mode) === 'auto', run, otherWeights, budget: SEARCH_BUDGETS[effort] };
 }
 
 /** Where nothing is to be measured, or this machine cannot show what the target runs, there is no search. */

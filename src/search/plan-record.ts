@@ -51,8 +51,9 @@ export function recordOf(planned: PlannedModel, more: Pick<PlanRecord, 'version'
   return { schema: RECORD_SCHEMA, ...more, plan, biases, others: Object.fromEntries(others), dynamicOptions };
 }
 
-/** The model with the decisions in short among its metadata. */
-export function withSummary(model: Model, { version, model: { sha256 }, plan, biases, others }: PlanRecord): Model {
+/** The model with the decisions of a search in short among its metadata; the model itself where there was none. */
+export function withSummary(model: Model, { candidates, version, model: { sha256 }, plan, biases, others }: PlanRecord): Model {
+  if (candidates.length === 0) return model;
   const count = (decision: string) => plan.nodes.filter((node) => node.decision === decision).length;
   const forms = Object.values(others).map(({ form }) => form);
   const summary = {

@@ -25,6 +25,8 @@ export interface SearchGoal {
   readonly budget: SearchBudget;
   readonly threads: number;
   readonly prefer: Preference;
+  /** Whether nodes may take other forms than static. */
+  readonly mixes: boolean;
   /** How errors are judged: as this machine's kernels compute, unless the model is for another machine. */
   readonly run: TrialRun;
   /** Other forms of weights that may be tried where this machine's sums of products saturate. */
@@ -228,7 +230,7 @@ export class Search {
     const start = this.#contenders.find((one) => one.choices === choices)!;
     const selection = this.#planner.select();
     const { graph } = this.#planner.float;
-    const wholes = OTHER_FORMS.map((form) => {
+    const wholes = (this.#goal.mixes ? OTHER_FORMS : []).map((form) => {
       const nodes = this.#planner.nodesFor(form).filter(({ name }) => !this.#planner.fixed.has(name));
       const others = new Map([...choices.others, ...nodes.map(({ name }) => [name, { form, reason: `${form === 'dynamic' ? 'quantized dynamically' : 'its weight is in blocks'}, which was better than static by measurement` }] as const)]);
       const float = new Map([...selection.nodes.keys()].flatMap(({ name }) => (others.has(name) || this.#planner.fixed.has(name) ? [] : [[name, 'left in float by measurement'] as const])));

@@ -22,7 +22,7 @@ const LAST_BREATH_MS = 300;
 /** It keeps a constant in float, which stays in a side file where the model has one. */
 const MODEL = parseModel('input x float32[4,64]\nconst v float32[64,64] ~1\nconst w float32[64,64] ~2\nconst k float32[8,4,64] ~3\nh = MatMul(x, v)\nr = Relu(h)\nm = MatMul(r, w)\ny = Sub(m, k)\noutput y float32[8,4,64]');
 
-const COMMAND = ['quantize', 'model.onnx', '--data', 'data', '-o', 'out/int8.onnx', '--threads', '1', '--quiet'];
+const COMMAND = ['quantize', 'model.onnx', '--data', 'data', '-o', 'out/int8.onnx', '--threads', '1', '--effort', 'none', '--quiet'];
 
 async function workplace(t: TestContext, externalData: 'always' | 'never'): Promise<{ cwd: string; scratch: string; env: Record<string, string> }> {
   const cwd = temporaryFolder(t);

@@ -31,16 +31,16 @@ async function time(t: TestContext, more: Partial<TimeArguments>): Promise<{ tim
 }
 
 describe('timeTask', () => {
-  test('models take turns, and all of a turn run on the same sample', async (t) => {
+  test('models take turns, each beginning in turn, and all of a turn run on the same sample', async (t) => {
     const { times, calls } = await time(t, {});
-    assert.deepEqual(calls, ['a1', 'b1', 'c1', 'a2', 'b2', 'c2', 'a3', 'b3', 'c3']);
+    assert.deepEqual(calls, ['a1', 'b1', 'c1', 'b2', 'c2', 'a2', 'c3', 'a3', 'b3']);
     assert.deepEqual(times.map(({ length }) => length), [3, 3, 3]);
     assert.ok(times.flat().every((ms) => ms > 0));
   });
 
   test('the warm-up runs and does not count', async (t) => {
     const { times, calls } = await time(t, { models: models.slice(0, 2), runs: 2, warmup: 3 });
-    assert.deepEqual(calls, ['a1', 'b1', 'a2', 'b2', 'a3', 'b3', 'a4', 'b4', 'a5', 'b5']);
+    assert.deepEqual(calls, ['a1', 'b1', 'b2', 'a2', 'a3', 'b3', 'b4', 'a4', 'a5', 'b5']);
     assert.deepEqual(times.map(({ length }) => length), [2, 2]);
   });
 

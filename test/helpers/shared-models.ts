@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** A model file that tests read. */
@@ -27,6 +27,11 @@ export function sharedModels(): TestModel[] {
 /** Every model of `samples/`. */
 export function sampleModels(): TestModel[] {
   return modelsBelow(join(projectRoot, 'samples'));
+}
+
+/** The float models of `samples/`. */
+export function floatSampleModels(): TestModel[] {
+  return sampleModels().filter(({ name }) => basename(name) === 'model.onnx');
 }
 
 function modelsBelow(folder: string): TestModel[] {

@@ -9,13 +9,13 @@ import { quantizePreset } from '../../src/quantize-preset.js';
 import { describePreset } from '../../src/report/preset-report.js';
 import { renderMarkdown } from '../../src/report/markdown.js';
 import { GraphBuilder } from '../helpers/graph-builder.js';
-import { sampleModels } from '../helpers/shared-models.js';
+import { floatSampleModels } from '../helpers/shared-models.js';
 import { temporaryFolder } from '../helpers/temporary-folder.js';
 
 const SUFFIXES = ['_fp16', '_quantized', '_int8', '_uint8', '_q4', '_q4f16'];
 
 describe('transformers.js', () => {
-  for (const { name, path } of sampleModels()) {
+  for (const { name, path } of floatSampleModels()) {
     test(`every file of samples/${name} is loaded and judged`, async (t) => {
       const output = join(temporaryFolder(t), 'onnx');
       const result = await quantizePreset({ preset: 'transformers.js', model: path, output, data: [join(dirname(path), 'test')], limit: 4, threads: 1, target: 'ort-x64' });

@@ -7,7 +7,7 @@ import { readModel } from '../../src/onnx/read-model.js';
 import { visitBlocks } from '../../src/quantization/weight-only-blocks.js';
 import { selectWeightOnly } from '../../src/quantization/weight-only-select.js';
 import { noise } from '../helpers/graph-builder.js';
-import { sampleModels } from '../helpers/shared-models.js';
+import { floatSampleModels } from '../helpers/shared-models.js';
 
 function errorOf(fit: FitBlock, values: ArrayLike<number>, from: number, count: number, format: BlockFormat): number {
   const found: BlockParameters = { scale: 1, zeroPoint: 0 };
@@ -47,7 +47,7 @@ describe('half-quadratic fit', () => {
   });
 });
 
-for (const { name, path } of sampleModels()) {
+for (const { name, path } of floatSampleModels()) {
   test(`every layer of samples/${name} has less error than rounded to nearest`, async () => {
     const { graph } = await readModel(path);
     const layers = selectWeightOnly(graph, { keptFloat: () => undefined, lookupBlock: null }).filter((choice) => choice.form !== null);

@@ -33,7 +33,7 @@ async function made(model: string | Model | Uint8Array, inputs: Readonly<Record<
   writeFileSync(`${name}.onnx`, model instanceof Uint8Array ? model : encodeModel(typeof model === 'string' ? parseModel(model) : model));
   if (inputs) writeSample(`${name}.npz`, inputs);
   const data = inputs ? { data: [`${name}.npz`], method: 'minmax' as const } : {};
-  const result = await quantize({ model: `${name}.onnx`, output: `${name}.q.onnx`, threads: 1, ...data, ...more });
+  const result = await quantize({ model: `${name}.onnx`, output: `${name}.q.onnx`, threads: 1, effort: 'none', ...data, ...more });
   const written = await readModel(`${name}.q.onnx`);
   return { ...result, written, opTypes: [...allNodes(written.graph)].map(({ opType }) => opType) };
 }
