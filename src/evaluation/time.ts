@@ -54,3 +54,24 @@ export const timeTask = defineTask(import.meta.url, 'timeTask', async (args: Tim
   await Promise.all(sessions.map((session) => session.release()));
   return times;
 });
+
+/** Times of a baseline and of one candidate that took turns with it, in milliseconds, run by run. */
+export interface PairedTimes {
+  readonly baselineMs: readonly number[];
+  readonly candidateMs: readonly number[];
+}
+
+/**
+ * Times each candidate in turn with the first model, one candidate after another: among many that take turns, each would find the caches full
+ * of the others' weights, as it will not where it is used. `runs` and `budgetMs` are of each candidate.
+ */
+export const timePairsTask = defineTask(import.meta.url, 'timePairsTask', async (args: TimeArguments, context: TaskContext): Promise<PairedTimes[]> => {
+  const [baseline, ...candidates] = args.models;
+  const pairs: PairedTimes[] = [];
+  for (const candidate of candidates) {
+    const [baselineMs, candidateMs] = await timeTask.run({ ...args, models: [baseline!, candidate] }, { ...context, progress: () => undefined });
+    pairs.push({ baselineMs: baselineMs!, candidateMs: candidateMs! });
+    context.progress({ stage: 'timing plans', done: pairs.length, total: candidates.length, unit: 'plans' });
+  }
+  return pairs;
+});

@@ -1,6 +1,6 @@
 import { nodeNoiseTask } from '../evaluation/node-noise.js';
 import { profileNodesTask, type NodeTime } from '../evaluation/profile-nodes.js';
-import { timeTask } from '../evaluation/time.js';
+import { timePairsTask, type PairedTimes } from '../evaluation/time.js';
 import type { Model } from '../graph/model.js';
 import { switchableModel } from '../quantization/switchable.js';
 import { stageModel, type StagedModel } from '../runtime/staged-model.js';
@@ -33,10 +33,10 @@ export async function profileModel(job: TrialJob, model: Model, floatMs: number,
   });
 }
 
-/** Times of models that take turns, run by run. */
-export async function timeModels(job: TrialJob, models: readonly StagedModel[], threads: number, budgetMs: number): Promise<number[][]> {
-  const settings = { runs: TIMED_RUNS, warmup: TIMED_WARMUP, threads, budgetMs };
-  return job.host.run(timeTask, { models, data: job.data, only: job.samples.slice(0, MAX_SAMPLES), ...settings });
+/** Times of models, each in turn with the job's float model. `budgetMs` is for all of them. */
+export async function timeModels(job: TrialJob, models: readonly StagedModel[], threads: number, budgetMs: number): Promise<PairedTimes[]> {
+  const settings = { runs: TIMED_RUNS, warmup: TIMED_WARMUP, threads, budgetMs: budgetMs / models.length };
+  return job.host.run(timePairsTask, { models: [job.baseline, ...models], data: job.data, only: job.samples.slice(0, MAX_SAMPLES), ...settings });
 }
 
 /** What bounds the measuring of noise. */

@@ -99,6 +99,9 @@ const SATURATION_DB = 1;
 const FIRST_DROP_BUDGET_DB = 10;
 const DROP_STEP_DB = 6;
 
+/** Share of the margin that a plan must keep which is faster than float where those that keep all of it are not. */
+const LEAST_MARGIN = 0.6;
+
 /** Plans that are timed at most. */
 const MAX_TIMED = 10;
 const CLEAN_BUDGET_MS = 1_500;
@@ -175,9 +178,9 @@ export class Search {
   async #timeFloat(): Promise<MedianInterval | null> {
     const { host, baseline } = this.#job;
     const clean = await stageModel(host, this.#planner.float, 'clean-float.onnx', baseline.externalDataFolder);
-    const [original, cleaned] = await timeModels(this.#job, [baseline, clean], this.#goal.threads, CLEAN_BUDGET_MS);
-    this.#floatMs = Math.max(1e-3, statsOf(cleaned!)?.median ?? 1);
-    return medianRatioInterval(original!, cleaned!);
+    const [times] = await timeModels(this.#job, [clean], this.#goal.threads, CLEAN_BUDGET_MS);
+    this.#floatMs = Math.max(1e-3, statsOf(times!.candidateMs)?.median ?? 1);
+    return medianRatioInterval(times!.baselineMs, times!.candidateMs);
   }
 
   /** Plans and judges choices, and keeps them for the end. Those that are known already, or bring nothing to integers, are passed over. */
@@ -204,7 +207,9 @@ export class Search {
     const exact = simulated!.sqnrDb;
     if (here.sqnrDb >= exact - SATURATION_DB) return undefined;
     const tried = await this.#try(otherWeights.map((weights) => ({ label: `${ALL_STATIC}, ${weightsLabel(weights)}`, choices: { ...choices, weights }, whole: true })));
-    const best = tried.find((one) => this.#keepsBudget(one)) ?? [...tried].sort((a, b) => b.sqnrDb - a.sqnrDb)[0];
+    // Unsigned weights have slower kernels: they are tried as a whole only, unless nothing else is quiet enough.
+    const signed = tried.filter(({ choices: { weights } }) => weights.weightType === 'int8');
+    const best = [...signed, here].some(({ sqnrDb }) => sqnrDb >= this.#goal.minSqnrDb) ? signed[0] : [...tried].sort((a, b) => b.sqnrDb - a.sqnrDb)[0];
     if (!best || best.sqnrDb <= here.sqnrDb + SATURATION_DB) return undefined;
     const message = `${weightsLabel(best.choices.weights)} instead of s8 in 8 bits: sums of u8 × s8 products saturate on this machine, ${here.sqnrDb.toFixed(1)} → ${best.sqnrDb.toFixed(1)} dB (${exact.toFixed(1)} dB where they are exact; name the --target to rule this out)`;
     this.#changes.push({ pass: 'weights', names: [], message });
@@ -291,27 +296,33 @@ export class Search {
   /** Times the plans that may win, in turn with the float model. */
   async #time(): Promise<Timed[]> {
     const { host, baseline } = this.#job;
-    const good = this.#contenders.filter((one) => this.#keepsBudget(one));
     const quietest = [...this.#contenders].sort((a, b) => b.sqnrDb - a.sqnrDb);
-    const chosen = [...new Set([...good, ...(good.length > 0 ? [] : quietest), this.#contenders[0]!])].slice(0, MAX_TIMED);
+    const good = this.#contenders.filter((one) => this.#keepsBudget(one));
+    const chosen = [...new Set([this.#contenders[0]!, ...good, ...quietest])].slice(0, MAX_TIMED);
     const staged = [];
     for (const [i, { planned }] of chosen.entries()) staged.push(await stageModel(host, this.#planner.quantize(planned).model, `search-${i}.onnx`, baseline.externalDataFolder));
-    const [floatMs, ...ownMs] = await timeModels(this.#job, [baseline, ...staged], this.#goal.threads, this.#goal.budget.timingMs);
-    return chosen.map((one, i) => ({ ...one, speedup: medianRatioInterval(floatMs!, ownMs[i]!) }));
+    const times = await timeModels(this.#job, staged, this.#goal.threads, this.#goal.budget.timingMs);
+    return chosen.map((one, i) => ({ ...one, speedup: medianRatioInterval(times[i]!.baselineMs, times[i]!.candidateMs) }));
   }
 
-  /** The best plan that keeps the budget; where none does, the quietest that is still faster than float, or the quietest of all. */
+  /**
+   * The best plan that keeps the budget with its margin. Where none of them is faster than float, the quietest faster one that keeps at least
+   * a part of the margin; where none keeps the budget, the quietest that is faster, or the quietest of all.
+   */
   #pick(timed: readonly Timed[]): Timed {
-    const speedOf = ({ speedup }: Timed) => speedup?.median ?? 0;
     const good = timed.filter((one) => this.#keepsBudget(one));
-    if (good.length === 0) {
-      const fast = timed.filter((one) => speedOf(one) >= FASTER);
-      return (fast.length > 0 ? fast : timed).reduce((a, b) => (b.sqnrDb > a.sqnrDb ? b : a));
+    const fast = timed.filter((one) => speedOf(one) >= FASTER);
+    const quietest = (plans: readonly Timed[]) => plans.reduce((a, b) => (b.sqnrDb > a.sqnrDb ? b : a));
+    if (good.length === 0) return quietest(fast.length > 0 ? fast : timed);
+    const { maxDrop, minSqnrDb, marginDb } = this.#goal;
+    if (maxDrop === undefined && this.#goal.prefer === 'speed' && !good.some((one) => fast.includes(one))) {
+      const nearly = fast.filter(({ sqnrDb }) => sqnrDb >= minSqnrDb + LEAST_MARGIN * marginDb);
+      if (nearly.length > 0) return quietest(nearly);
     }
     if (this.#goal.prefer === 'size') return good.reduce((a, b) => (b.weightBytes < a.weightBytes ? b : a));
     const fastest = Math.max(...good.map(speedOf));
-    const fast = this.#goal.prefer === 'integer' ? good : good.filter((one) => fastest < MIN_GAIN * speedOf(one));
-    return (fast.length > 0 ? fast : good).reduce((a, b) => (integerNodes(b.planned) > integerNodes(a.planned) ? b : a));
+    const equal = this.#goal.prefer === 'integer' ? good : good.filter((one) => fastest <= MIN_GAIN * speedOf(one));
+    return equal.reduce((a, b) => (integerNodes(b.planned) > integerNodes(a.planned) ? b : a));
   }
 
   #report(timed: readonly Timed[], best: Timed): SearchCandidate[] {
@@ -355,6 +366,8 @@ function describeForms({ float, others }: Choices): string {
 function weightsLabel({ weightType, reduceRange }: WeightForm): string {
   return `weights in ${weightType === 'uint8' ? 'u8' : 's8'}${reduceRange ? ' of 7 bits' : ''}`;
 }
+
+const speedOf = ({ speedup }: Timed) => speedup?.median ?? 0;
 
 /** Why a node is not static, with its times. */
 function measuredReason(node: Node, selected: Parameters<AssignmentCosts['times']['float']>[0] | undefined, { times, noise, forms }: AssignmentCosts): string {
