@@ -257,7 +257,7 @@ export class Search {
     }
     const { threads, budget } = this.#goal;
     const limits = { threads, floatMs: this.#floatMs, budgetMs: budget.noiseMs, runs: budget.noiseRuns };
-    const noise = this.#keepsBudget(start) ? new Map<string, number>() : await measureNoise(this.#job, this.#planner, start.planned, limits);
+    const noise = this.#keepsBudget(start) ? new Map<string, number>() : inProportion(await measureNoise(this.#job, this.#planner, start.planned, limits), start.sqnrDb);
     await this.#tryAssignments(choices, { times, noise, forms });
   }
 
@@ -365,6 +365,13 @@ function describeForms({ float, others }: Choices): string {
 
 function weightsLabel({ weightType, reduceRange }: WeightForm): string {
   return `weights in ${weightType === 'uint8' ? 'u8' : 's8'}${reduceRange ? ' of 7 bits' : ''}`;
+}
+
+/** The noises of nodes alone, in proportion so that they add up to what all of them together make. */
+function inProportion(noise: ReadonlyMap<string, number>, sqnrDb: number): Map<string, number> {
+  const sum = [...noise.values()].reduce((total, power) => total + power, 0);
+  const factor = sum > 0 && Number.isFinite(sqnrDb) ? 10 ** (-sqnrDb / 10) / sum : 1;
+  return new Map([...noise].map(([name, power]) => [name, power * factor]));
 }
 
 const speedOf = ({ speedup }: Timed) => speedup?.median ?? 0;
