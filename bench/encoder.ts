@@ -23,10 +23,10 @@ import { columns, contextFacts, writeResults } from './lib/results.js';
 
 const SAMPLES = 24;
 const OWN_SETTINGS: Readonly<Record<string, Partial<QuantizeOptions>>> = {
-  static: { mode: 'static' },
-  'static --effort normal': { mode: 'static', effort: 'normal' },
+  default: {},
+  static: { mode: 'static', effort: 'none' },
   dynamic: { mode: 'dynamic' },
-  'static --target ort-x64': { mode: 'static', target: 'ort-x64' },
+  'static --target ort-x64': { mode: 'static', effort: 'none', target: 'ort-x64' },
   'dynamic --target ort-x64': { mode: 'dynamic', target: 'ort-x64' },
 };
 const REFERENCE_SETTINGS = ['default', 'minmax', 'percentile', 'entropy', 'dynamic'] as const;

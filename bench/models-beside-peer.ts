@@ -25,8 +25,8 @@ import { contextFacts, writeResults } from './lib/results.js';
 /** What qdq is asked to do, by the name of the row. */
 const OWN_SETTINGS: Readonly<Record<string, Partial<QuantizeOptions>>> = {
   default: {},
-  '--target ort-x64': { target: 'ort-x64' },
-  '--effort normal': { effort: 'normal' },
+  '--effort none': { effort: 'none' },
+  '--effort none --target ort-x64': { effort: 'none', target: 'ort-x64' },
 };
 
 /** A model that a tool made, or its failure. */
@@ -43,7 +43,7 @@ async function runOurselves(entry: Case, folder: string): Promise<Made[]> {
     const output = join(folder, `${entry.name.replaceAll('/', '-')}.qdq${made.length}.onnx`);
     const row = { tool: 'qdq', setting } as const;
     try {
-      const { mode, method } = await quantize({ model: entry.model, output, data: [entry.calibration.folder], split: entry.calibration.split, ...options });
+      const { mode, method } = await quantize({ model: entry.model, output, data: [entry.calibration.folder], split: entry.calibration.split, threads: 1, ...options });
       made.push({ ...row, note: mode === 'dynamic' ? 'dynamic' : method, made: { path: output } });
     } catch (error) {
       made.push({ ...row, note: '', made: { fail: messageOf(error) } });

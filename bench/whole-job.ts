@@ -27,9 +27,9 @@ const SAMPLES = 8;
 const MODELS = { MobileNetV2: mobileNetV2, ResNet50: resNet50 } as const;
 const OWN: Readonly<Record<string, readonly string[]>> = {
   'qdq quantize --data': [],
-  'qdq quantize --data --method minmax': ['--method', 'minmax'],
-  'qdq quantize --data --no-verify': ['--no-verify'],
-  'qdq quantize --data --method minmax --no-verify': ['--method', 'minmax', '--no-verify'],
+  'qdq quantize --data --effort none': ['--effort', 'none'],
+  'qdq quantize --data --effort none --no-verify': ['--effort', 'none', '--no-verify'],
+  'qdq quantize --data --effort none --method minmax --no-verify': ['--effort', 'none', '--method', 'minmax', '--no-verify'],
 };
 const REFERENCE = ['minmax', 'percentile'] as const;
 

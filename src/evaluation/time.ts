@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks';
 import { openData } from '../data/open-data.js';
 import type { DataSpec } from '../data/data-spec.js';
 import { modelInputs } from '../data/model-inputs.js';
-import { toFeeds } from '../runtime/session.js';
+import { toFeeds, type Session } from '../runtime/session.js';
 import { openStaged, readStaged, type StagedModel } from '../runtime/staged-model.js';
 import { defineTask, type TaskContext } from '../runtime/task.js';
 
@@ -27,30 +27,11 @@ export interface TimeArguments {
 
 /** Times of each model in milliseconds, run by run; the i-th of all models were taken one after another on the same sample. */
 export const timeTask = defineTask(import.meta.url, 'timeTask', async (args: TimeArguments, context: TaskContext): Promise<number[][]> => {
-  const { graph } = await readStaged(args.models[0]!);
-  const all = await openData(args.data, modelInputs(graph));
-  const only = args.only && new Set(args.only);
-  const feeds = [];
-  for await (const sample of all.filter((name, i) => (only ? only.has(name) : i < MAX_SAMPLES))) {
-    feeds.push(toFeeds(sample.inputs));
-    if (feeds.length === MAX_SAMPLES) break;
-  }
+  const feeds = await readFeeds(args);
   const sessions = [];
   for (const model of args.models) sessions.push(await openStaged(model, { threads: args.threads }));
-  const times = sessions.map((): number[] => []);
-  const end = performance.now() + (args.budgetMs ?? Infinity);
-  for (let run = -args.warmup; run < args.runs; run++) {
-    const feed = feeds[(run + args.warmup) % feeds.length]!;
-    for (let turn = 0; turn < sessions.length; turn++) {
-      // Each begins in its turn: what runs after another one finds its caches in other states.
-      const i = (turn + run + args.warmup) % sessions.length;
-      const start = performance.now();
-      await sessions[i]!.runRaw(feed);
-      if (run >= 0) times[i]!.push(performance.now() - start);
-    }
-    if (run >= 0) context.progress({ stage: 'timing', done: run + 1, total: args.runs, unit: 'runs' });
-    if (run >= args.runs / 5 && performance.now() > end) break;
-  }
+  const onRun = (done: number) => context.progress({ stage: 'timing', done, total: args.runs, unit: 'runs' });
+  const times = await timeInTurn(sessions, feeds, args, onRun);
   await Promise.all(sessions.map((session) => session.release()));
   return times;
 });
@@ -66,12 +47,54 @@ export interface PairedTimes {
  * of the others' weights, as it will not where it is used. `runs` and `budgetMs` are of each candidate.
  */
 export const timePairsTask = defineTask(import.meta.url, 'timePairsTask', async (args: TimeArguments, context: TaskContext): Promise<PairedTimes[]> => {
-  const [baseline, ...candidates] = args.models;
+  const feeds = await readFeeds(args);
+  const [first, ...candidates] = args.models;
+  const baseline = await openStaged(first!, { threads: args.threads });
   const pairs: PairedTimes[] = [];
-  for (const candidate of candidates) {
-    const [baselineMs, candidateMs] = await timeTask.run({ ...args, models: [baseline!, candidate] }, { ...context, progress: () => undefined });
+  for (const model of candidates) {
+    const candidate = await openStaged(model, { threads: args.threads });
+    const [baselineMs, candidateMs] = await timeInTurn([baseline, candidate], feeds, args, () => undefined);
+    await candidate.release();
     pairs.push({ baselineMs: baselineMs!, candidateMs: candidateMs! });
     context.progress({ stage: 'timing plans', done: pairs.length, total: candidates.length, unit: 'plans' });
   }
+  await baseline.release();
   return pairs;
 });
+
+type Feeds = ReturnType<typeof toFeeds>;
+
+async function readFeeds({ models, data, only: names }: TimeArguments): Promise<Feeds[]> {
+  const { graph } = await readStaged(models[0]!);
+  const all = await openData(data, modelInputs(graph));
+  const only = names && new Set(names);
+  const feeds: Feeds[] = [];
+  for await (const sample of all.filter((name, i) => (only ? only.has(name) : i < MAX_SAMPLES))) {
+    feeds.push(toFeeds(sample.inputs));
+    if (feeds.length === MAX_SAMPLES) break;
+  }
+  return feeds;
+}
+
+async function timeInTurn(
+  sessions: readonly Session[],
+  feeds: readonly Feeds[],
+  { runs, warmup, budgetMs = Infinity }: Pick<TimeArguments, 'runs' | 'warmup' | 'budgetMs'>,
+  onRun: (done: number) => void,
+): Promise<number[][]> {
+  const times = sessions.map((): number[] => []);
+  const end = performance.now() + budgetMs;
+  for (let run = -warmup; run < runs; run++) {
+    const feed = feeds[(run + warmup) % feeds.length]!;
+    for (let turn = 0; turn < sessions.length; turn++) {
+      // Each begins in its turn: what runs after another one finds its caches in other states.
+      const i = (turn + run + warmup) % sessions.length;
+      const start = performance.now();
+      await sessions[i]!.runRaw(feed);
+      if (run >= 0) times[i]!.push(performance.now() - start);
+    }
+    if (run >= 0) onRun(run + 1);
+    if (run >= runs / 5 && performance.now() > end) break;
+  }
+  return times;
+}

@@ -22,18 +22,24 @@ export function correctableInputs(model: Model, plan: QuantizationPlan): { name:
 /** New biases by node name: one number for each output channel. */
 export type Biases = Readonly<Record<string, readonly number[]>>;
 
+/** Mean errors of output channels that were computed before, with the same means, by node and weight form. */
+export type KnownShifts = Map<string, Float64Array>;
+
 /**
  * The biases of a float model moved by the mean error that rounding the weight puts on each output channel:
  * Σ (w − dequantized(w)) · E[x], with E[x] the mean of the input channel over samples. Bias correction after Nagel et al., "Data-Free
- * Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2, with observed means. Nodes without a mean have none.
+ * Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2, with observed means. Nodes without a mean have none. `known` is read and added to.
  */
-export function correctBiases(model: Model, plan: QuantizationPlan, means: ReadonlyMap<string, ArrayLike<number>>): Biases {
+export function correctBiases(model: Model, plan: QuantizationPlan, means: ReadonlyMap<string, ArrayLike<number>>, known: KnownShifts = new Map<string, Float64Array>()): Biases {
   const index = indexOf(model.graph);
   const biases: Record<string, readonly number[]> = {};
   for (const { node, weight, constant } of correctable(model, plan)) {
     const mean = means.get(node.inputs[0]!);
     if (!mean) continue;
-    const shift = outputShift(node, weight, constant, plan.scales[constant.scales]!, mean);
+    const scales = plan.scales[constant.scales]!;
+    const key = `${node.name} ${constant.dtype} ${constant.limit} ${scales.join(' ')}`;
+    const shift = known.get(key) ?? outputShift(node, weight, constant, scales, mean);
+    known.set(key, shift);
     if (!shift.every(Number.isFinite)) continue;
     const bias = node.inputs[2] ? numbersOf(index.constant(node.inputs[2])!) : new Float32Array(shift.length);
     if (bias.length !== shift.length) continue;

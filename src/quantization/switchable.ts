@@ -87,6 +87,10 @@ export function switchableModel(float: Model, planned: { readonly model: Model; 
 function roundedConstant(tensor: Tensor, planned: PlannedConstant, scales: readonly number[]): Tensor {
   const integers = numbersOf(storeConstant(tensor, planned, scales));
   const { channels, inner } = planned.axis === null ? { channels: 1, inner: integers.length } : axisLayout(tensor.dims, planned.axis);
-  const values = Float32Array.from(integers, (q, i) => (q - planned.zeroPoint) * scales[Math.floor(i / inner) % channels]!);
+  const values = new Float32Array(integers.length);
+  for (let i = 0, channel = 0; i < values.length; channel = (channel + 1) % channels) {
+    const scale = scales[channel]!;
+    for (const end = i + inner; i < end; i++) values[i] = (integers[i]! - planned.zeroPoint) * scale;
+  }
   return tensorFromArray('float32', tensor.dims, values);
 }

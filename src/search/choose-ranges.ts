@@ -9,10 +9,11 @@ import type { TrialJob } from './trials.js';
 /** Shares of elements that a range may keep, in percent. */
 export const PERCENTILES = [99.9, 99.99, 99.999, 99.9999] as const;
 
-const MAX_SAMPLES = 2;
+const MAX_SAMPLES = 4;
 
-/** How much less noise a tensor must make with a range of its own. */
-const MIN_RATIO = 1.25;
+/** How much less noise a tensor must make with a range of its own, and the share of all noise that it must have made. */
+const MIN_RATIO = 1.5;
+const MIN_SHARE = 0.01;
 
 /**
  * Ranges tensor by tensor: those that, rounding nothing else, put less noise on the model's outputs than the one method for all. Empty where
@@ -47,11 +48,12 @@ export async function chooseRanges(
     threads,
     budgetMs,
   });
+  const total = noises.reduce((sum, [noise]) => sum + noise!, 0);
   const chosen = new Map<string, RangeChoice>();
   for (const [i, { group, tried }] of groups.entries()) {
     const own = noises[i]!;
     const best = own.reduce((a, noise, c) => (noise < own[a]! ? c : a), 0);
-    if (best === 0 || own[best]! * MIN_RATIO > own[0]!) continue;
+    if (best === 0 || own[best]! * MIN_RATIO > own[0]! || own[0]! < MIN_SHARE * total) continue;
     for (const value of selection.values.values()) if (value.group === group) chosen.set(value.name, tried[best]!.range);
   }
   return chosen;

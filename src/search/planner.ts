@@ -1,6 +1,6 @@
 import type { Model, Node } from '../graph/model.js';
 import { allNodes } from '../graph/traversal.js';
-import { correctBiases, withBiases, type Biases } from '../quantization/bias-correction.js';
+import { correctBiases, withBiases, type Biases, type KnownShifts } from '../quantization/bias-correction.js';
 import { planDynamic, type DynamicOptions } from '../quantization/dynamic-plan.js';
 import { applyDynamicPlan } from '../quantization/dynamic-recipe.js';
 import { selectDynamic, tooOldFor } from '../quantization/dynamic-select.js';
@@ -77,6 +77,7 @@ export interface PlannerOptions {
 export class Planner {
   readonly float: Model;
   readonly #options: PlannerOptions;
+  readonly #shifts = new WeakMap<ChannelMeans, KnownShifts>();
 
   constructor(options: PlannerOptions) {
     this.float = options.float;
@@ -123,7 +124,9 @@ export class Planner {
     const dynamicOptions: DynamicOptions = { target, weightType, perChannel, reduceRange, opset: opsetOf(this.float) };
     const common = { others, dynamicOptions };
     if (!choices.means) return { model: this.float, biases: {}, plan: planned, ...common };
-    const biases = correctBiases(this.float, planned, choices.means);
+    let known = this.#shifts.get(choices.means);
+    if (!known) this.#shifts.set(choices.means, (known = new Map()));
+    const biases = correctBiases(this.float, planned, choices.means, known);
     const model = withBiases(this.float, biases);
     return { model, biases, plan: this.#planStatic(model, ranges, choices), ...common };
   }

@@ -12,6 +12,7 @@ import { measureNoise, profileModel, timeModels } from './measure.js';
 import { OTHER_FORMS, type Choices, type OtherForm, type PlannedModel, type Planner, type WeightForm } from './planner.js';
 import type { RangeSource } from './range-source.js';
 import { otherFormTime, timeTable } from './time-table.js';
+import { describeForms, FORM_NAMES, measuredReason, weightsLabel } from './wording.js';
 import { judgeModels, type Trial, type TrialJob, type TrialRun } from './trials.js';
 
 /** What is asked of a plan. */
@@ -80,8 +81,6 @@ export interface SearchResult {
 
 const ALL_STATIC = 'all static';
 
-/** Forms in words. */
-const NAMES: Readonly<Record<OtherForm, string>> = { dynamic: 'dynamic', blocks: 'in 8-bit blocks' };
 
 /** Rounds in which the noise that is allowed shrinks because the nodes' noises together came to more than their sum. */
 const MAX_TIGHTENINGS = 3;
@@ -216,11 +215,11 @@ export class Search {
     return best.choices;
   }
 
-  /** Ranges tensor by tensor, where the one method for all is too noisy. */
+  /** Ranges tensor by tensor, where the one method for all is far too noisy. */
   async #tryRanges(choices: Choices): Promise<Choices | undefined> {
     const before = this.#contenders.find((one) => one.choices === choices)!;
     const { rangesAlways, rangesMs } = this.#goal.budget;
-    if (this.#keepsBudget(before) && !rangesAlways) return undefined;
+    if (before.sqnrDb >= this.#goal.minSqnrDb && !rangesAlways) return undefined;
     const ranges = await chooseRanges(this.#job, this.#planner, this.#ranges, before, { threads: this.#goal.threads, budgetMs: rangesMs });
     if (ranges.size === 0) return undefined;
     const [found] = await this.#try([{ label: `${ALL_STATIC}, ranges tensor by tensor`, choices: { ...choices, ranges }, whole: true }]);
@@ -243,8 +242,8 @@ export class Search {
     }).filter(({ nodes }) => nodes.length > 0);
     const variants = await this.#try(
       wholes.flatMap(({ form, others, float }) => [
-        { label: `products ${NAMES[form]}, the rest static`, choices: { ...choices, others }, whole: true },
-        { label: `products ${NAMES[form]}, the rest float`, choices: { ...choices, others, float }, whole: false },
+        { label: `products ${FORM_NAMES[form]}, the rest static`, choices: { ...choices, others }, whole: true },
+        { label: `products ${FORM_NAMES[form]}, the rest float`, choices: { ...choices, others, float }, whole: false },
       ]),
     );
     if (this.#isStopped() || this.#goal.prefer === 'integer') return;
@@ -357,16 +356,6 @@ function describe(best: Timed, timed: readonly Timed[]): Change[] {
   return [{ pass: 'search', names: [...float.keys(), ...others.keys()], message }];
 }
 
-function describeForms({ float, others }: Choices): string {
-  const count = (form: OtherForm) => [...others.values()].filter((other) => other.form === form).length;
-  const parts = [[float.size, 'in float'], [count('dynamic'), NAMES.dynamic], [count('blocks'), NAMES.blocks]] as const;
-  return `nodes that are not static: ${parts.flatMap(([nodes, how]) => (nodes > 0 ? [`${nodes} ${how}`] : [])).join(', ')}`;
-}
-
-function weightsLabel({ weightType, reduceRange }: WeightForm): string {
-  return `weights in ${weightType === 'uint8' ? 'u8' : 's8'}${reduceRange ? ' of 7 bits' : ''}`;
-}
-
 /** The noises of nodes alone, in proportion so that they add up to what all of them together make. */
 function inProportion(noise: ReadonlyMap<string, number>, sqnrDb: number): Map<string, number> {
   const sum = [...noise.values()].reduce((total, power) => total + power, 0);
@@ -375,19 +364,6 @@ function inProportion(noise: ReadonlyMap<string, number>, sqnrDb: number): Map<s
 }
 
 const speedOf = ({ speedup }: Timed) => speedup?.median ?? 0;
-
-/** Why a node is not static, with its times. */
-function measuredReason(node: Node, selected: Parameters<AssignmentCosts['times']['float']>[0] | undefined, { times, noise, forms }: AssignmentCosts): string {
-  const alone = noise.get(node.name);
-  const parts = [
-    ...(selected ? [`${inMs(times.integer(selected))} static and conversions at its edges`] : []),
-    ...(forms.get(node.name) ?? []).map(({ form, timeMs }) => `${inMs(timeMs)} ${form}`),
-    `${inMs(selected ? times.float(selected) : times.floatOf(node))} in float`,
-  ];
-  return `measured: ${parts.join(', ')}${alone ? `; static, it alone leaves ${(-10 * Math.log10(alone)).toFixed(0)} dB` : ''}`;
-}
-
-const inMs = (time: number) => `${time.toPrecision(3)} ms`;
 
 /** Nodes that multiply and run on integers by plan. */
 function integerNodes({ plan, others }: PlannedModel): number {

@@ -1,0 +1,31 @@
+import type { Node } from '../graph/model.js';
+import type { AssignmentCosts } from './fastest-assignment.js';
+import type { Choices, OtherForm, WeightForm } from './planner.js';
+
+/** Forms in words. */
+export const FORM_NAMES: Readonly<Record<OtherForm, string>> = { dynamic: 'dynamic', blocks: 'in 8-bit blocks' };
+
+/** What is not static, in numbers. */
+export function describeForms({ float, others }: Choices): string {
+  const count = (form: OtherForm) => [...others.values()].filter((other) => other.form === form).length;
+  const parts = [[float.size, 'in float'], [count('dynamic'), FORM_NAMES.dynamic], [count('blocks'), FORM_NAMES.blocks]] as const;
+  return `nodes that are not static: ${parts.flatMap(([nodes, how]) => (nodes > 0 ? [`${nodes} ${how}`] : [])).join(', ')}`;
+}
+
+/** Weights in words. */
+export function weightsLabel({ weightType, reduceRange }: WeightForm): string {
+  return `weights in ${weightType === 'uint8' ? 'u8' : 's8'}${reduceRange ? ' of 7 bits' : ''}`;
+}
+
+/** Why a node is not static, with its times. */
+export function measuredReason(node: Node, selected: Parameters<AssignmentCosts['times']['float']>[0] | undefined, { times, noise, forms }: AssignmentCosts): string {
+  const alone = noise.get(node.name);
+  const parts = [
+    ...(selected ? [`${inMs(times.integer(selected))} static and conversions at its edges`] : []),
+    ...(forms.get(node.name) ?? []).map(({ form, timeMs }) => `${inMs(timeMs)} ${form}`),
+    `${inMs(selected ? times.float(selected) : times.floatOf(node))} in float`,
+  ];
+  return `measured: ${parts.join(', ')}${alone ? `; static, it alone leaves ${(-10 * Math.log10(alone)).toFixed(0)} dB` : ''}`;
+}
+
+const inMs = (time: number) => `${time.toPrecision(3)} ms`;
