@@ -125,7 +125,7 @@ export class Planner {
     const common = { others, dynamicOptions };
     if (!choices.means) return { model: this.float, biases: {}, plan: planned, ...common };
     let known = this.#shifts.get(choices.means);
-    if (!known) this.#shifts.set(choices.means, (known = new Map()));
+    if (!known) this.#shifts.set(choices.means, (known = new Map<string, Float64Array>()));
     const biases = correctBiases(this.float, planned, choices.means, known);
     const model = withBiases(this.float, biases);
     return { model, biases, plan: this.#planStatic(model, ranges, choices), ...common };

@@ -25,7 +25,7 @@ export function measuredReason(node: Node, selected: Parameters<AssignmentCosts[
     ...(forms.get(node.name) ?? []).map(({ form, timeMs }) => `${inMs(timeMs)} ${form}`),
     `${inMs(selected ? times.float(selected) : times.floatOf(node))} in float`,
   ];
-  return `measured: ${parts.join(', ')}${alone ? `; static, it alone leaves ${(-10 * Math.log10(alone)).toFixed(0)} dB` : ''}`;
+  return `measured: ${parts.join(', ')}${alone ? `; its share of the noise when static is ${(-10 * Math.log10(alone)).toFixed(0)} dB below the signal` : ''}`;
 }
 
 const inMs = (time: number) => `${time.toPrecision(3)} ms`;
