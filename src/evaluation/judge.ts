@@ -57,7 +57,8 @@ async function judge(args: JudgeArguments, context: TaskContext): Promise<JudgeR
   const data = only ? all.filter((name) => only.has(name)) : all;
   for (const warning of data.warnings) context.warn(warning);
   const names = await data.names();
-  const task = await labeledTask(args, names);
+  // Classes are counted over all folders, whichever samples are judged.
+  const task = await labeledTask(args, await all.names());
   const threads = args.threads ?? 0;
   const baseline = await openStaged(args.baseline, { threads });
   const judged = [];

@@ -85,6 +85,15 @@ describe('quantize with effort normal', () => {
     assert.ok(!result.warnings.some(({ code }) => code === 'error-budget'));
   });
 
+  test('takes a drop of the task metric as its budget, with classes counted over all folders', async () => {
+    const result = await make(sample('glyphs'), 'drop.onnx', { limit: 24, maxDrop: 0.5 });
+    assertSound(result);
+    const { task, samples } = result.check!;
+    assert.deepEqual([task!.metric, samples], ['top1', 6]);
+    assert.ok(task!.baseline! > 0.6 && task!.drop! <= 0.5, JSON.stringify(task));
+    assert.ok(result.search!.candidates.every(({ drop }) => drop !== null));
+  });
+
   test('leaves the noisiest nodes out where more is asked for than all static ones give, and replays what it decided', async () => {
     const tokens = sample('tokens');
     const record = join(folder, 'tokens.plan.json');
