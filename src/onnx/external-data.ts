@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { QdqError, messageOf } from '../errors.js';
 import { DeferredStorage } from '../tensor/deferred-storage.js';
@@ -156,10 +156,10 @@ export class ExternalStorage implements TensorStorage {
       for (let count = -1; done < bytes.length && count !== 0; done += count) {
         count = readSync(descriptor, bytes, done, bytes.length - done, start + done);
       }
+      if (done < bytes.length) throw this.#tooShort(fstatSync(descriptor).size);
     } finally {
       closeSync(descriptor);
     }
-    if (done < bytes.length) throw this.#tooShort(start + done);
   }
 
   #open(): number {
