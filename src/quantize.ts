@@ -114,7 +114,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     const thresholds = requiredSpeedup(options, check);
     if (holdsBack) {
       host.throwIfInterrupted();
-      output = thresholds.every(({ met }) => met) ? await write(options.output!, quantized.model, options) : null;
+      output = thresholds.every(({ met }) => met) ? await write(options.output!, result, options) : null;
     }
     clock.lap('verify');
     const { mode, target, method, methods, search = null, plan, nodes, changes } = quantized;
