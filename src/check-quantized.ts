@@ -1,9 +1,8 @@
 import type { DataSpec } from './data/data-spec.js';
-import { judgeTask, type JudgeResult } from './evaluation/judge.js';
+import { compareTask, judgeTask, type TaskComparison } from './evaluation/judge.js';
 import { timeTask } from './evaluation/time.js';
 import { gradedOutputs } from './metrics/worst-sqnr.js';
 import { medianRatioInterval, type MedianInterval } from './metrics/statistics.js';
-import { metricDrop } from './metrics/task-metrics.js';
 import { modelSize, readModel } from './onnx/read-model.js';
 import type { SamplePartition } from './partition-samples.js';
 import type { RuntimeHost } from './runtime/host.js';
@@ -28,7 +27,7 @@ export interface QuantizeCheck {
   /** Share of positions with the same argmax, by output; null for ranks below 2. */
   readonly agreement: Readonly<Record<string, number | null>>;
   /** The task metric of both, and by how much it got worse; null without labels. */
-  readonly task: { readonly metric: string; readonly baseline: number | null; readonly candidate: number | null; readonly drop: number | null } | null;
+  readonly task: TaskComparison | null;
   /** Outputs of floats, by whose SQNR the model is judged; that of an index says nothing. */
   readonly graded: readonly string[];
   /** Outputs that became useless. */
@@ -58,8 +57,7 @@ export async function checkQuantized(
   const baseline = stagedFile(paths.baseline);
   const candidate = stagedFile(paths.candidate);
   const { labels, metric } = options;
-  const task = { ...(labels === undefined ? {} : { labels }), ...(metric === undefined ? {} : { metric }) };
-  const judged = await host.run(judgeTask, { baseline, candidates: [{ model: candidate }, { model: candidate, simulate: true }], data, only, threads, ...task });
+  const judged = await host.run(judgeTask, { baseline, candidates: [{ model: candidate }, { model: candidate, simulate: true }], data, only, threads, labels, metric });
   const [baselineMs, candidateMs] = await host.run(timeTask, {
     models: [baseline, candidate],
     data,
@@ -78,7 +76,7 @@ export async function checkQuantized(
     sqnrDb: Object.fromEntries(outputs.map(({ name, sqnrDb }) => [name, sqnrDb])),
     simulatedSqnrDb: Object.fromEntries(judged.candidates[1]!.outputs.map(({ name, sqnrDb }) => [name, sqnrDb])),
     agreement: Object.fromEntries(outputs.map(({ name, agreement }) => [name, agreement])),
-    task: taskOf(judged),
+    task: compareTask(judged, judged.candidates[0]!),
     graded: gradedOutputs(outputs).map(({ name }) => name),
     collapsed: outputs.filter(({ collapsed }) => collapsed).map(({ name }) => name),
     speedup: speedup?.median ?? null,
@@ -87,10 +85,4 @@ export async function checkQuantized(
     runs: baselineMs!.length,
     sizeRatio: (await size(paths.candidate)) / (await size(paths.baseline)),
   };
-}
-
-function taskOf({ baselineMetric: before, candidates: [candidate], higherIsBetter }: JudgeResult): QuantizeCheck['task'] {
-  const after = candidate!.metric;
-  if (!before || !after) return null;
-  return { metric: after.metric, baseline: before.value, candidate: after.value, drop: metricDrop({ higherIsBetter }, before.value, after.value) };
 }

@@ -1,9 +1,7 @@
-import type { MetricResult } from './metrics/task-metrics.js';
-import { metricDrop } from './metrics/task-metrics.js';
 import type { OutputError } from './metrics/output-error.js';
 import { medianRatioInterval, statsOf, type MedianInterval, type Stats } from './metrics/statistics.js';
 import { checkThresholds, type ThresholdCheck, type ThresholdLimits } from './metrics/thresholds.js';
-import { judgeTask, type JudgeResult } from './evaluation/judge.js';
+import { compareTask, judgeTask, type JudgeResult, type TaskComparison } from './evaluation/judge.js';
 import { prove } from './evaluation/prove.js';
 import { timeTask } from './evaluation/time.js';
 import { TIMING_DEFAULTS } from './defaults.js';
@@ -37,7 +35,7 @@ const FEW_SAMPLES = 8;
 export interface Comparison {
   readonly candidate: { readonly path: string; readonly sizeBytes: number };
   readonly outputs: readonly OutputError[];
-  readonly task: { readonly metric: string; readonly baseline: number | null; readonly candidate: number | null; readonly drop: number | null; readonly samples: number } | null;
+  readonly task: TaskComparison | null;
   readonly latency: { readonly threads: number; readonly runs: number; readonly baselineMs: Stats | null; readonly candidateMs: Stats | null; readonly speedup: MedianInterval | null };
   readonly sizeRatio: number;
   readonly integer: IntegerReport;
@@ -76,8 +74,8 @@ export async function compare(options: CompareOptions): Promise<CompareResult> {
       candidates: candidates.map((model) => ({ model })),
       data,
       threads,
-      ...(labels === undefined ? {} : { labels }),
-      ...(metric === undefined ? {} : { metric }),
+      labels,
+      metric,
     });
     const { runs, warmup } = { runs: options.runs ?? TIMING_DEFAULTS.runs, warmup: options.warmup ?? TIMING_DEFAULTS.warmup };
     const times = await host.run(timeTask, { models: [baseline!, ...candidates], data, runs, warmup, threads });
@@ -107,8 +105,9 @@ function describeCandidate(
   candidateMs: readonly number[],
   integer: IntegerReport,
 ): Comparison {
-  const { outputs, metric } = judged.candidates[index]!;
-  const task = describeTask(judged, metric);
+  const judgement = judged.candidates[index]!;
+  const { outputs } = judgement;
+  const task = compareTask(judged, judgement);
   const speedup = medianRatioInterval(baselineMs, candidateMs);
   const sizeRatio = candidate.sizeBytes / baselineBytes;
   const warnings: Warning[] = [...shared];
@@ -132,11 +131,4 @@ function describeCandidate(
     thresholds: checkThresholds(options, { outputs, drop: task?.drop ?? null, speedup, integer, sizeRatio }),
     warnings,
   };
-}
-
-function describeTask(judged: JudgeResult, metric: MetricResult | null): Comparison['task'] {
-  const before = judged.baselineMetric;
-  if (!before || !metric) return null;
-  const drop = metricDrop({ higherIsBetter: judged.higherIsBetter }, before.value, metric.value);
-  return { metric: metric.metric, baseline: before.value, candidate: metric.value, drop, samples: metric.samples };
 }

@@ -3,7 +3,7 @@ import type { DataSpec } from '../data/data-spec.js';
 import { labelOf, labelsFromFolders, readLabels, type Labels } from '../data/labels.js';
 import { modelInputs } from '../data/model-inputs.js';
 import { QdqError } from '../errors.js';
-import { builtInMetric } from '../metrics/task-metrics.js';
+import { builtInMetric, metricDrop } from '../metrics/task-metrics.js';
 import { loadMetric } from '../metrics/load-metric.js';
 import { OutputErrorAccumulator, type OutputError } from '../metrics/output-error.js';
 import type { MetricDefinition, MetricResult, TaskMetric } from '../metrics/task-metrics.js';
@@ -27,9 +27,9 @@ export interface JudgeArguments {
   /** Samples to use, by name; all where absent. */
   readonly only?: readonly string[];
   /** Path of a labels file; the folder names of images serve where it is absent. */
-  readonly labels?: string;
+  readonly labels?: string | undefined;
   /** Task metric, built in or a module; needs labels. */
-  readonly metric?: string;
+  readonly metric?: string | undefined;
   readonly threads?: number;
 }
 
@@ -45,6 +45,23 @@ export interface JudgeResult {
   readonly baselineMetric: MetricResult | null;
   readonly higherIsBetter: boolean;
   readonly candidates: readonly Judgement[];
+}
+
+/** The task metric of a candidate beside that of the baseline. */
+export interface TaskComparison {
+  readonly metric: string;
+  readonly baseline: number | null;
+  readonly candidate: number | null;
+  /** By how much it got worse. */
+  readonly drop: number | null;
+  /** Labelled items that the figures stand on. */
+  readonly samples: number;
+}
+
+/** How the task metric of a candidate compares; null without labels. */
+export function compareTask({ baselineMetric: before, higherIsBetter }: JudgeResult, { metric: after }: Judgement): TaskComparison | null {
+  if (!before || !after) return null;
+  return { metric: after.metric, baseline: before.value, candidate: after.value, drop: metricDrop({ higherIsBetter }, before.value, after.value), samples: after.samples };
 }
 
 /** Runs a baseline and candidates on the same samples and sums up how far their outputs are apart. */

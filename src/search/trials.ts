@@ -1,7 +1,6 @@
 import type { DataSpec } from '../data/data-spec.js';
-import { judgeTask } from '../evaluation/judge.js';
+import { compareTask, judgeTask } from '../evaluation/judge.js';
 import type { Model } from '../graph/model.js';
-import { metricDrop } from '../metrics/task-metrics.js';
 import { worstQuality } from '../metrics/worst-sqnr.js';
 import type { RuntimeHost } from '../runtime/host.js';
 import { stageModel, type StagedModel } from '../runtime/staged-model.js';
@@ -36,11 +35,6 @@ export async function judgeModels(job: TrialJob, models: readonly Model[], run: 
   for (const [i, model] of models.entries()) {
     candidates.push({ model: await stageModel(host, model, `trial-${i}.onnx`, baseline.externalDataFolder), simulate: run === 'simulated' });
   }
-  const task = { ...(labels === undefined ? {} : { labels }), ...(metric === undefined ? {} : { metric }) };
-  const judged = await host.run(judgeTask, { baseline, candidates, data, only: samples, ...task });
-  const before = judged.baselineMetric;
-  return judged.candidates.map(({ outputs, metric: after }) => ({
-    sqnrDb: worstQuality(outputs),
-    drop: before && after ? metricDrop({ higherIsBetter: judged.higherIsBetter }, before.value, after.value) : null,
-  }));
+  const judged = await host.run(judgeTask, { baseline, candidates, data, only: samples, labels, metric });
+  return judged.candidates.map((judgement) => ({ sqnrDb: worstQuality(judgement.outputs), drop: compareTask(judged, judgement)?.drop ?? null }));
 }
