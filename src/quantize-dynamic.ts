@@ -2,8 +2,8 @@ import { dirname } from 'node:path';
 import { checkUpgrade } from './check-upgrade.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
-import { initializerBytes } from './graph/initializer-bytes.js';
 import type { Node } from './graph/model.js';
+import { lookAhead } from './look-ahead.js';
 import { partitionSamples } from './partition-samples.js';
 import { prepareModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
@@ -17,11 +17,6 @@ import type { QuantizationPlan } from './quantization/plan.js';
 import { targetOf } from './quantization/target.js';
 import { measureWeights } from './quantization/weight-work.js';
 import { byteWeightType, type QuantizeOptions } from './quantize-options.js';
-import { kernelCoverage } from './runtime/kernel-coverage.js';
-import { stageForLook } from './runtime/staged-model.js';
-
-/** A dry run looks up what the model runs as up to this size; beyond, the copy to look at would cost more than the plan. */
-const MAX_STAGED_BYTES = 256 * 2 ** 20;
 
 /** Quantizes without data: weights are stored as integers, and the runtime finds the scale of each activation in every run. */
 export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel> {
@@ -31,8 +26,7 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
   const overrides = options.overrides ? await readOverrides(options.overrides) : NO_OVERRIDES;
   if (Object.keys(overrides.ranges).length > 0) throw senseless(`the ranges in ${options.overrides}`);
   const prepared = await prepareModel(host, model, folder);
-  const unchecked = prepared.upgraded && (await checkUpgrade(host, options.model, prepared.upgraded, data, folder));
-  if (unchecked) job.warn(unchecked);
+  await checkUpgrade(job, prepared.upgraded);
   const samples = await partitionSamples(host, options.model, data, undefined);
   clock.lap('read');
 
@@ -48,25 +42,18 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
   const quantized = applyDynamicPlan(prepared.model, plan);
   clock.lap('plan');
 
-  const verify = options.verify !== false;
-  const lookNow = verify && options.dryRun === true && initializerBytes(quantized) <= MAX_STAGED_BYTES;
-  const integer = lookNow ? (await kernelCoverage(host, await stageForLook(host, quantized, 'quantized.onnx', folder))).report : null;
+  const look = await lookAhead(job, quantized);
   clock.lap('verify');
   return {
     mode: 'dynamic',
     target: settings.target,
     method: plan.method,
     methods: [],
-    search: undefined,
-    record: undefined,
     plan,
     model: quantized,
-    nodes: plan.nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
     changes: prepared.changes,
-    integer,
-    verifyWritten: verify && !options.dryRun,
+    ...look,
     foreignTarget: false,
-    findSlowNodes: undefined,
     // No sample gave a range, so that each may judge.
     samples: samples && { ...samples, deciding: [], judging: [], heldOut: samples.all },
     needsExactProducts: settings.weightType === 'int8' && !settings.reduceRange,

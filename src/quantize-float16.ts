@@ -22,8 +22,7 @@ export async function quantizeFloat16(job: QuantizeJob): Promise<QuantizedModel>
   }
   const folder = dirname(options.model);
   const prepared = await prepareModel(host, model, folder);
-  const unchecked = prepared.upgraded && (await checkUpgrade(host, options.model, prepared.upgraded, data, folder));
-  if (unchecked) job.warn(unchecked);
+  await checkUpgrade(job, prepared.upgraded);
   const samples = await partitionSamples(host, options.model, data, undefined);
   clock.lap('read');
   const half = await convertToFloat16(host, prepared.model, options, folder);
@@ -41,16 +40,12 @@ export async function quantizeFloat16(job: QuantizeJob): Promise<QuantizedModel>
     target,
     method: 'float16',
     methods: [],
-    search: undefined,
-    record: undefined,
     plan: { schema: 'qdq.plan/1', mode: 'weight-only', target, activationType: 'float16', weightType: 'float16', method: 'float16', domain: '', nodes, tensors: {}, scales: {} },
     model: half.model,
-    nodes: nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
     changes: [...prepared.changes, ...half.changes],
     integer: null,
     verifyWritten: options.verify !== false && !options.dryRun,
     foreignTarget: false,
-    findSlowNodes: undefined,
     samples: samples && canFeed(job, half.model) ? { ...samples, deciding: [], heldOut: samples.all } : undefined,
     needsExactProducts: false,
   };

@@ -40,13 +40,12 @@ export interface QuantizedModel {
   readonly method: string;
   /** What each method gave, where several were tried. */
   readonly methods: readonly MethodTrial[];
-  /** What the search tried; undefined where there was none. */
-  readonly search: Pick<SearchResult, 'candidates' | 'cleanSpeedup'> | undefined;
+  /** What the search tried; absent where there was none. */
+  readonly search?: Pick<SearchResult, 'candidates' | 'cleanSpeedup'> | undefined;
   readonly plan: QuantizationPlan;
-  /** All that was decided, so that it can be replayed; undefined where the mode decides nothing by measurement. */
-  readonly record: PlanRecord | undefined;
+  /** All that was decided, so that it can be replayed; absent where the mode decides nothing by measurement. */
+  readonly record?: PlanRecord;
   readonly model: Model;
-  readonly nodes: readonly QuantizedNode[];
   readonly changes: readonly Change[];
   /** What it runs as; null without verification, and where that waits for the file. */
   readonly integer: IntegerReport | null;
@@ -58,8 +57,8 @@ export interface QuantizedModel {
   readonly samples: SamplePartition | undefined;
   /** Whether this machine cannot show what the target runs, so that only what would fuse there was looked up. */
   readonly foreignTarget: boolean;
-  /** Finds the nodes that cost time on integers; undefined where that cannot be measured. */
-  readonly findSlowNodes: (() => Promise<readonly SlowNode[]>) | undefined;
+  /** Finds the nodes that cost time on integers; absent where that cannot be measured. */
+  readonly findSlowNodes?: (() => Promise<readonly SlowNode[]>) | undefined;
   /** Whether sums of u8 × s8 products can leave 16 bits, which only newer processors add exactly. */
   readonly needsExactProducts: boolean;
 }

@@ -70,8 +70,7 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   checkQuantizers(model.graph);
   const before = await runsBefore(job);
   const prepared = await prepareTrained(host, model, folder);
-  const unchecked = prepared.upgraded && (await checkUpgrade(host, options.model, prepared.upgraded, data, folder));
-  if (unchecked) job.warn(unchecked);
+  await checkUpgrade(job, prepared.upgraded);
   checkQuantizers(prepared.model.graph);
   const samples = await partitionSamples(host, options.model, data, undefined);
   clock.lap('read');
@@ -105,18 +104,14 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
     target: target.name,
     method: completed.observed ? completed.method : 'trained',
     methods: [],
-    search: undefined,
-    record: undefined,
     plan: planOf(result, target, nodes),
     model: result,
-    nodes,
     changes,
     integer: verified?.integer ?? null,
     verifyWritten: false,
     ...(baseline === undefined ? {} : { baseline }),
     samples: judging,
     foreignTarget: false,
-    findSlowNodes: undefined,
     needsExactProducts: target.name === 'ort-x64-vnni',
   };
 }

@@ -22,8 +22,7 @@ export async function quantizeByRecord(job: QuantizeJob, path: string): Promise<
   const sha256 = await modelDigest(options.model, model);
   const record = await readRecord(path, sha256);
   const prepared = await prepareModel(host, model, folder);
-  const unchecked = prepared.upgraded && (await checkUpgrade(host, options.model, prepared.upgraded, data, folder));
-  if (unchecked) job.warn(unchecked);
+  await checkUpgrade(job, prepared.upgraded);
   const samples = await partitionSamples(host, options.model, data, undefined);
   clock.lap('read');
   const { model: quantized, plan } = replay(prepared.model, record);
@@ -35,18 +34,15 @@ export async function quantizeByRecord(job: QuantizeJob, path: string): Promise<
     target: plan.target,
     method: plan.method,
     methods: [],
-    search: undefined,
     plan,
     record,
     model: quantized,
-    nodes: plan.nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
     changes: prepared.changes,
     integer,
     verifyWritten: false,
     // The record does not say which samples it was made with: none counts as unseen.
     samples: samples && { ...samples, heldOut: [] },
     foreignTarget: false,
-    findSlowNodes: undefined,
     needsExactProducts: plan.activationType === 'uint8' && plan.weightType === 'int8' && !record.dynamicOptions.reduceRange,
   };
 }

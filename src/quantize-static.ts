@@ -71,8 +71,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const given = options.calibration ? await readTable(options.calibration) : undefined;
   if (given) requireTableFor(given, { name: options.model, sha256 });
   const prepared = await prepareModel(host, model, folder);
-  const unchecked = prepared.upgraded && (await checkUpgrade(host, options.model, prepared.upgraded, data, folder));
-  if (unchecked) job.warn(unchecked);
+  await checkUpgrade(job, prepared.upgraded);
   clock.lap('read');
 
   const method = options.method ?? QUANTIZE_DEFAULTS.method;
@@ -164,7 +163,6 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     plan,
     record,
     model: withSummary(quantized, record),
-    nodes: plan.nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
     changes: [...prepared.changes, ...improvements, ...(verified?.changes ?? [])],
     integer: verified?.integer ?? null,
     verifyWritten: false,

@@ -5,6 +5,7 @@ import { QdqError } from './errors.js';
 import { indexOf } from './graph/graph-index.js';
 import type { Graph, Model, Node } from './graph/model.js';
 import { allNodes } from './graph/traversal.js';
+import { lookAhead } from './look-ahead.js';
 import { partitionSamples } from './partition-samples.js';
 import { prepareModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
@@ -20,11 +21,6 @@ import { selectWeightOnly } from './quantization/weight-only-select.js';
 import { canFeed, convertToFloat16 } from './quantize-float16.js';
 import { roundByInputs } from './round-by-inputs.js';
 import type { QuantizeOptions } from './quantize-options.js';
-import { kernelCoverage } from './runtime/kernel-coverage.js';
-import { stageModel } from './runtime/staged-model.js';
-
-/** A dry run looks up what the model runs as up to this size; beyond, the copy to look at would cost more than the plan. */
-const MAX_STAGED_BYTES = 256 * 2 ** 20;
 
 /** Stores weights in few bits; activations stay float between nodes, and the runtime rounds them for integer products in every run. */
 export async function quantizeWeightOnly(job: QuantizeJob): Promise<QuantizedModel> {
@@ -36,8 +32,7 @@ export async function quantizeWeightOnly(job: QuantizeJob): Promise<QuantizedMod
   if (Object.keys(overrides.ranges).length > 0) throw senseless(`the ranges in ${options.overrides}`);
   // A Transpose is taken into the layout of its blocks; folded, the weight would be one more in memory, and no longer the table of a lookup too.
   const prepared = await prepareModel(host, model, folder, transposesOfWeights);
-  const unchecked = prepared.upgraded && (await checkUpgrade(host, options.model, prepared.upgraded, data, folder));
-  if (unchecked) job.warn(unchecked);
+  await checkUpgrade(job, prepared.upgraded);
   const samples = await partitionSamples(host, options.model, data, undefined);
   clock.lap('read');
 
@@ -54,7 +49,7 @@ export async function quantizeWeightOnly(job: QuantizeJob): Promise<QuantizedMod
   refuseNothing(plan, options.model);
   const seen = samples && samples.deciding.length > 0 ? samples.deciding : samples?.all;
   const rounded = algorithm === 'gptq' ? await roundByInputs(host, prepared.model, folder, choices, blockFormat(settings), { data: data!, only: seen! }) : undefined;
-  const graph = storeWeights(prepared.model.graph, choices, { 
+  const graph = storeWeights(prepared.model.graph, choices, {
     formOf: (choice) => weightForm(choice, settings),
     fit: algorithm === 'rtn' ? fitRange : fitHalfQuadratic,
     ...(rounded ? { rounded } : {}),
@@ -65,25 +60,18 @@ export async function quantizeWeightOnly(job: QuantizeJob): Promise<QuantizedMod
   const quantized = half?.model ?? stored;
   clock.lap('plan');
 
-  const verify = options.verify !== false;
-  const lookNow = verify && options.dryRun === true && weightBytes(quantized) <= MAX_STAGED_BYTES;
-  const integer = lookNow ? (await kernelCoverage(host, await stageModel(host, quantized, 'quantized.onnx', folder))).report : null;
+  const look = await lookAhead(job, quantized);
   clock.lap('verify');
   return {
     mode: 'weight-only',
     target: plan.target,
     method: plan.method,
     methods: [],
-    search: undefined,
-    record: undefined,
     plan,
     model: quantized,
-    nodes: plan.nodes.map(({ name, opType, decision, reason }) => ({ name, opType, decision, reason })),
     changes: [...prepared.changes, ...(half?.changes ?? [])],
-    integer,
-    verifyWritten: verify && !options.dryRun,
+    ...look,
     foreignTarget: false,
-    findSlowNodes: undefined,
     // Unless samples decided how weights are rounded, each may judge.
     samples: samples && canFeed(job, quantized) ? (rounded ? samples : { ...samples, deciding: [], heldOut: samples.all }) : undefined,
     needsExactProducts: false,
@@ -106,10 +94,6 @@ function transposesOfWeights(graph: Graph): ReadonlySet<string> {
 
 function* importedDomains(graph: Graph): Generator<string> {
   for (const node of allNodes(graph)) yield node.domain;
-}
-
-function weightBytes({ graph }: Model): number {
-  return [...graph.initializers.values()].reduce((sum, { storage }) => sum + storage.byteLength, 0);
 }
 
 /** Refuses what only ranges of activations could use. */

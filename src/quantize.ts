@@ -117,7 +117,8 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       output = thresholds.every(({ met }) => met) ? await write(options.output!, result, options) : null;
     }
     clock.lap('verify');
-    const { mode, target, method, methods, search = null, plan, nodes, changes } = quantized;
+    const { mode, target, method, methods, search = null, plan, changes } = quantized;
+    const nodes = plan.nodes.map(({ name, opType, decision, reason }): QuantizedNode => ({ name, opType, decision, reason }));
     return {
       schema: 'qdq.quantize/1',
       mode,
