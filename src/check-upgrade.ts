@@ -23,7 +23,8 @@ export async function checkUpgrade({ host, options, data, warn }: QuantizeJob, u
       code: 'upgrade-unchecked',
       message: `the operator set was raised, and the result could not be checked by running it: ${messageOf(error)}`,
       advice: 'Give a sample with --data, or shapes with --shape.',
-    }); return;
+    });
+    return;
   }
   if (different.length === 0) return;
   throw new QdqError(

@@ -1,12 +1,10 @@
 import { openData } from '../data/open-data.js';
 import type { DataSpec } from '../data/data-spec.js';
 import { modelInputs } from '../data/model-inputs.js';
-import { emptyErrorSums, addErrors } from '../metrics/error-sums.js';
+import { RelativeNoise } from './relative-noise.js';
 import { openStaged, readStaged, type StagedModel } from '../runtime/staged-model.js';
 import { defineTask, type TaskContext } from '../runtime/task.js';
-import { isFloat } from '../tensor/dtype.js';
 import { tensorFromArray, type Tensor } from '../tensor/tensor.js';
-import { numbersOf } from '../tensor/values.js';
 
 /** What to switch on and measure. Plain data. */
 export interface NodeNoiseArguments {
@@ -31,7 +29,7 @@ export const nodeNoiseTask = defineTask(import.meta.url, 'nodeNoiseTask', async 
   const data = await openData(args.data, modelInputs(graph));
   const only = new Set(args.only);
   const session = await openStaged(args.switchable, { threads: args.threads, simulateQdq: true });
-  const sums = args.groups.map(() => new Map<string, ReturnType<typeof emptyErrorSums>>());
+  const noises = args.groups.map(() => new RelativeNoise());
   const [off, on] = [0, 1].map((value) => tensorFromArray('bool', [], Uint8Array.of(value))) as [Tensor, Tensor];
   let done = 0;
   for await (const sample of data.filter((name) => only.has(name))) {
@@ -39,18 +37,10 @@ export const nodeNoiseTask = defineTask(import.meta.url, 'nodeNoiseTask', async 
     const reference = await session.run(feeds);
     for (const [i, group] of args.groups.entries()) {
       const outputs = await session.run(new Map([...feeds, ...group.map((name) => [name, on] as const)]));
-      for (const [name, expected] of reference) {
-        if (!isFloat(expected.dtype)) continue;
-        const sum = sums[i]!.get(name) ?? emptyErrorSums();
-        addErrors(sum, numbersOf(expected), numbersOf(outputs.get(name)!));
-        sums[i]!.set(name, sum);
-      }
+      noises[i]!.add(reference, outputs);
       context.progress({ stage: 'measuring the noise of nodes', done: ++done, total: only.size * args.groups.length, unit: 'runs' });
     }
   }
   await session.release();
-  return sums.map((outputs) => {
-    const relative = [...outputs.values()].flatMap((sum) => (sum.signal > 0 ? [sum.noise / sum.signal] : []));
-    return relative.length > 0 ? Math.max(...relative) : 0;
-  });
+  return noises.map((noise) => noise.power());
 });

@@ -1,13 +1,11 @@
 import { openData } from '../data/open-data.js';
 import type { DataSpec } from '../data/data-spec.js';
 import { modelInputs } from '../data/model-inputs.js';
-import { addErrors, emptyErrorSums, type ErrorSums } from '../metrics/error-sums.js';
+import { RelativeNoise } from './relative-noise.js';
 import { openStaged, readStaged, type StagedModel } from '../runtime/staged-model.js';
 import { defineTask, type TaskContext } from '../runtime/task.js';
 import { integerScalar, type AffineParameters } from '../tensor/affine.js';
-import { isFloat } from '../tensor/dtype.js';
 import { float32Tensor, tensorFromArray, type Tensor } from '../tensor/tensor.js';
-import { numbersOf } from '../tensor/values.js';
 
 /** A group of values with the parameters to try, the ones in use first. */
 export interface ProbedRanges {
@@ -52,17 +50,9 @@ export const rangeNoiseTask = defineTask(import.meta.url, 'rangeNoiseTask', asyn
   const references: ReadonlyMap<string, Tensor>[] = [];
   for (const feed of feeds) references.push(await session.run(feed));
   const noiseOf = async (group: ProbedRanges, candidate: AffineParameters): Promise<number> => {
-    const sums = new Map<string, ErrorSums>();
-    for (const [i, feed] of feeds.entries()) {
-      const outputs = await session.run(new Map([...feed, ...feedsOf(group, candidate, true)]));
-      for (const [name, expected] of references[i]!) {
-        if (!isFloat(expected.dtype)) continue;
-        const sum = sums.get(name) ?? emptyErrorSums();
-        addErrors(sum, numbersOf(expected), numbersOf(outputs.get(name)!));
-        sums.set(name, sum);
-      }
-    }
-    return Math.max(0, ...[...sums.values()].flatMap((sum) => (sum.signal > 0 ? [sum.noise / sum.signal] : [])));
+    const noise = new RelativeNoise();
+    for (const [i, feed] of feeds.entries()) noise.add(references[i]!, await session.run(new Map([...feed, ...feedsOf(group, candidate, true)])));
+    return noise.power();
   };
   const total = args.groups.reduce((sum, { candidates }) => sum + candidates.length, 0);
   let done = 0;

@@ -1,7 +1,7 @@
 import { createNode } from '../graph/graph-editor.js';
 import { soleReader, type GraphIndex } from '../graph/graph-index.js';
 import type { Model, Node } from '../graph/model.js';
-import { passResult, type PassResult } from '../passes/pass.js';
+import { passResult, runPasses, type PassResult } from '../passes/pass.js';
 import { integerScalar, quantizeValue, representableRange } from '../tensor/affine.js';
 import { numbersOf } from '../tensor/values.js';
 import { ruleOf } from './operator-rules.js';
@@ -177,14 +177,5 @@ function boundsOf(index: GraphIndex, node: Node): readonly [number, number] | un
 
 /** Runs the exact rearrangements above in order. */
 export function arrangePairs(model: Model): PassResult {
-  const passes = [mergeQuantizers, shareQuantized, completeCarriers, shareQuantized, clipIntegers];
-  const changes = [];
-  let current = model;
-  for (const pass of passes) {
-    const result = pass(current);
-    current = result.model;
-    changes.push(...result.changes);
-  }
-  return { model: current, changes };
+  return runPasses(model, [mergeQuantizers, shareQuantized, completeCarriers, shareQuantized, clipIntegers]);
 }
-

@@ -110,8 +110,10 @@ interface Contender extends Trial {
   readonly choices: Choices;
   readonly planned: PlannedModel;
   readonly weightBytes: number;
-  /** All that can be are integers. */
-  readonly whole: boolean;
+  /** Nothing was left in float, or put into another form, by measurement. */
+  readonly allStatic: boolean;
+  /** Equal for plans that are carried out alike. */
+  readonly key: string;
 }
 
 /** A contender with its time. */
@@ -133,7 +135,6 @@ export class Search {
   readonly #contenders: Contender[] = [];
   readonly #changes: Change[] = [];
   #floatMs = 1;
-  #float: readonly NodeTime[] = [];
 
   constructor(job: TrialJob, planner: Planner, ranges: RangeSource, goal: SearchGoal, control: { readonly onProgress?: ProgressListener | undefined; readonly isStopped: () => boolean }) {
     this.#job = job;
@@ -148,7 +149,7 @@ export class Search {
   async run(start: Choices): Promise<SearchResult> {
     const cleanSpeedup = await this.#timeFloat();
     let choices = start;
-    await this.#try([{ label: ALL_STATIC, choices, whole: true }]);
+    await this.#try([{ label: ALL_STATIC, choices, allStatic: true }]);
     for (const step of [this.#tryWeights, this.#tryRanges]) {
       if (this.#isStopped()) break;
       choices = (await step.call(this, choices)) ?? choices;
@@ -183,10 +184,11 @@ export class Search {
   }
 
   /** Plans and judges choices, and keeps them for the end. Those that are known already, or bring nothing to integers, are passed over. */
-  async #try(those: readonly Pick<Contender, 'label' | 'choices' | 'whole'>[]): Promise<Contender[]> {
+  async #try(those: readonly Pick<Contender, 'label' | 'choices' | 'allStatic'>[]): Promise<Contender[]> {
     const planned = those.flatMap((one) => {
       const plan = this.#planner.plan(this.#ranges, one.choices);
-      return integerNodes(plan) > 0 && !this.#contenders.some((known) => samePlan(known.planned, plan)) ? [{ ...one, planned: plan }] : [];
+      const key = planKey(plan);
+      return integerNodes(plan) > 0 && !this.#contenders.some((known) => known.key === key) ? [{ ...one, planned: plan, key }] : [];
     });
     if (planned.length === 0) return [];
     const models = planned.map((one) => this.#planner.quantize(one.planned).model);
@@ -205,7 +207,7 @@ export class Search {
     const [simulated] = await judgeModels(this.#job, [this.#planner.quantize(here.planned).model], 'simulated');
     const exact = simulated!.sqnrDb;
     if (here.sqnrDb >= exact - SATURATION_DB) return undefined;
-    const tried = await this.#try(otherWeights.map((weights) => ({ label: `${ALL_STATIC}, ${weightsLabel(weights)}`, choices: { ...choices, weights }, whole: true })));
+    const tried = await this.#try(otherWeights.map((weights) => ({ label: `${ALL_STATIC}, ${weightsLabel(weights)}`, choices: { ...choices, weights }, allStatic: true })));
     // Unsigned weights have slower kernels: they are tried as a whole only, unless nothing else is quiet enough.
     const signed = tried.filter(({ choices: { weights } }) => weights.weightType === 'int8');
     const best = [...signed, here].some(({ sqnrDb }) => sqnrDb >= this.#goal.minSqnrDb) ? signed[0] : [...tried].sort((a, b) => b.sqnrDb - a.sqnrDb)[0];
@@ -222,7 +224,7 @@ export class Search {
     if (before.sqnrDb >= this.#goal.minSqnrDb && !rangesAlways) return undefined;
     const ranges = await chooseRanges(this.#job, this.#planner, this.#ranges, before, { threads: this.#goal.threads, budgetMs: rangesMs });
     if (ranges.size === 0) return undefined;
-    const [found] = await this.#try([{ label: `${ALL_STATIC}, ranges tensor by tensor`, choices: { ...choices, ranges }, whole: true }]);
+    const [found] = await this.#try([{ label: `${ALL_STATIC}, ranges tensor by tensor`, choices: { ...choices, ranges }, allStatic: true }]);
     if (!found || found.sqnrDb <= before.sqnrDb) return undefined;
     const message = `${ranges.size} tensors take another range than by ${choices.range.method}: ${before.sqnrDb.toFixed(1)} → ${found.sqnrDb.toFixed(1)} dB`;
     this.#changes.push({ pass: 'ranges', names: [...ranges.keys()], message });
@@ -242,13 +244,12 @@ export class Search {
     }).filter(({ nodes }) => nodes.length > 0);
     const variants = await this.#try(
       wholes.flatMap(({ form, others, float }) => [
-        { label: `products ${FORM_NAMES[form]}, the rest static`, choices: { ...choices, others }, whole: true },
-        { label: `products ${FORM_NAMES[form]}, the rest float`, choices: { ...choices, others, float }, whole: false },
+        { label: `products ${FORM_NAMES[form]}, the rest static`, choices: { ...choices, others }, allStatic: false },
+        { label: `products ${FORM_NAMES[form]}, the rest float`, choices: { ...choices, others, float }, allStatic: false },
       ]),
     );
     if (this.#isStopped() || this.#goal.prefer === 'integer') return;
-    this.#float = await this.#profile(this.#planner.float);
-    const times = timeTable(graph, this.#float, await this.#profile(this.#planner.quantize(start.planned).model));
+    const times = timeTable(graph, await this.#profile(this.#planner.float), await this.#profile(this.#planner.quantize(start.planned).model));
     const forms = new Map<string, FormCost[]>();
     for (const { form, nodes, float } of wholes) {
       const alone = variants.find((one) => one.choices.float === float) ?? variants.find((one) => [...one.choices.others.values()].some((other) => other.form === form));
@@ -271,7 +272,7 @@ export class Search {
         const reasonOf = (node: Node) => measuredReason(node, selection.nodes.get(node), costs);
         const float = new Map(assigned.flatMap(([node, form]) => (form === 'float' ? [[node.name, reasonOf(node)] as const] : [])));
         const others = new Map([...kept, ...assigned.flatMap(([node, form]) => (form === 'float' ? [] : [[node.name, { form, reason: reasonOf(node) }] as const]))]);
-        return { label: `node by node${bias === 1 ? '' : `, float time × ${bias}`}`, choices: { ...choices, float, others }, whole: false };
+        return { label: `node by node${bias === 1 ? '' : `, float time × ${bias}`}`, choices: { ...choices, float, others }, allStatic: false };
       });
       const tried = await this.#try(those);
       if (tried.length === 0) return;
@@ -349,8 +350,8 @@ export class Search {
 
 function describe(best: Timed, timed: readonly Timed[]): Change[] {
   const { float, others } = best.choices;
-  if (best.label.startsWith(ALL_STATIC) || float.size + others.size === 0) return [];
-  const all = timed.findLast(({ label }) => label.startsWith(ALL_STATIC));
+  if (best.allStatic) return [];
+  const all = timed.findLast(({ allStatic }) => allStatic);
   const ratio = (one: Timed | undefined) => (one?.speedup ? `${one.speedup.median.toFixed(2)} ×` : 'not timed');
   const message = `measured on this machine: ${describeForms(best.choices)}, ${ratio(best)} the speed of float at ${best.sqnrDb.toFixed(1)} dB; all on integers ${ratio(all)} at ${all ? `${all.sqnrDb.toFixed(1)} dB` : 'unknown'}`;
   return [{ pass: 'search', names: [...float.keys(), ...others.keys()], message }];
@@ -370,8 +371,7 @@ function integerNodes({ plan, others }: PlannedModel): number {
   return others.size + plan.nodes.filter(({ name, opType, decision }) => decision === 'quantized' && isComputeOperator(opType) && !others.has(name)).length;
 }
 
-function samePlan(a: PlannedModel, b: PlannedModel): boolean {
-  const formOf = ({ plan, others, biases }: PlannedModel) =>
-    JSON.stringify([plan.tensors, plan.weightType, plan.nodes.map(({ decision, constants }) => [decision, constants]), [...others].map(([name, { form }]) => [name, form]), Object.keys(biases)]);
-  return formOf(a) === formOf(b);
+function planKey({ plan, others, biases }: PlannedModel): string {
+  const forms = [...others].map(([name, { form }]) => [name, form]);
+  return JSON.stringify([plan.tensors, plan.weightType, plan.nodes.map(({ decision, constants }) => [decision, constants]), forms, Object.keys(biases)]);
 }
