@@ -5,10 +5,11 @@ import { modelDigest } from './onnx/read-model.js';
 import { partitionSamples } from './partition-samples.js';
 import { prepareModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
+import { isForeignTarget } from './quantization/target.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { readRecord, replay } from './search/plan-record.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
-import { stageModel } from './runtime/staged-model.js';
+import { stageForLook } from './runtime/staged-model.js';
 
 /** Options that decide what a plan has decided already. */
 const DECIDED = ['calibration', 'percentile', 'activationType', 'weightType', 'perTensor', 'symmetricActivations', 'reduceRange', 'include', 'exclude', 'opTypes', 'overrides', 'target'] as const satisfies readonly (keyof QuantizeOptions)[];
@@ -27,7 +28,8 @@ export async function quantizeByRecord(job: QuantizeJob, path: string): Promise<
   clock.lap('read');
   const { model: quantized, plan } = replay(prepared.model, record);
   clock.lap('plan');
-  const integer = options.verify === false ? null : (await kernelCoverage(host, await stageModel(host, quantized, 'quantized.onnx', folder))).report;
+  const foreignTarget = isForeignTarget(plan.target);
+  const integer = options.verify === false ? null : (await kernelCoverage(host, await stageForLook(host, quantized, 'quantized.onnx', folder), { fuseInt8: foreignTarget })).report;
   clock.lap('verify');
   return {
     mode: 'static',
@@ -42,7 +44,7 @@ export async function quantizeByRecord(job: QuantizeJob, path: string): Promise<
     verifyWritten: false,
     // The record does not say which samples it was made with: none counts as unseen.
     samples: samples && { ...samples, heldOut: [] },
-    foreignTarget: false,
+    foreignTarget,
     needsExactProducts: plan.activationType === 'uint8' && plan.weightType === 'int8' && !record.dynamicOptions.reduceRange,
   };
 }

@@ -1,4 +1,3 @@
-import { arch } from 'node:os';
 import { dirname } from 'node:path';
 import { collectTable, nonFiniteWarning } from './calibrate.js';
 import { mergeObservations, requireTableFor, type CalibrationTable } from './calibration/calibration-table.js';
@@ -18,7 +17,7 @@ import { nonFiniteConstants } from './quantization/non-finite-constants.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { selectNodes } from './quantization/select.js';
-import { targetOf } from './quantization/target.js';
+import { isForeignTarget, targetOf } from './quantization/target.js';
 import { varyingNodes } from './quantization/varying-ranges.js';
 import { byteWeightType, type QuantizeOptions } from './quantize-options.js';
 import { chooseMethod, choiceSamples, type MethodTrial } from './search/choose-method.js';
@@ -147,7 +146,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const chosen = planner.plan(ranges, choices);
   clock.lap('plan');
 
-  const foreignTarget = isForeign(options);
+  const foreignTarget = isForeignTarget(settings.target);
   const verified = options.verify === false ? undefined : await verifyPlan(host, planner, chosen, folder, { fuseInt8: foreignTarget });
   const planned = verified?.planned ?? chosen;
   if (planned.others.size === 0) refuseNothing(planned.plan, options.model);
@@ -211,13 +210,8 @@ function searchGoal(options: QuantizeOptions, effort: Exclude<Effort, 'none'>): 
 
 /** Where nothing is to be measured, or this machine cannot show what the target runs, there is no search. */
 function effortOf(options: QuantizeOptions): Effort {
-  if (isForeign(options)) return 'none';
+  if (isForeignTarget(options.target ?? QUANTIZE_DEFAULTS.target)) return 'none';
   return options.effort ?? (options.verify === false ? 'none' : QUANTIZE_DEFAULTS.effort);
-}
-
-/** Whether this machine cannot run what the target runs. */
-function isForeign({ target = QUANTIZE_DEFAULTS.target }: QuantizeOptions): boolean {
-  return target === 'ort-arm64' && arch() !== 'arm64';
 }
 
 /** What the target's row says, and what the options say otherwise. */

@@ -1,3 +1,4 @@
+import { arch } from 'node:os';
 import type { QuantizedType } from '../tensor/affine.js';
 
 /** A kind of machine that a model is quantized for. */
@@ -25,4 +26,9 @@ export const DEFAULT_TARGET: TargetName = 'ort-x64-vnni';
 /** The table row of a target. */
 export function targetOf(name: TargetName): Target {
   return { name, ...TARGETS[name] };
+}
+
+/** Whether this machine cannot run what a target runs. */
+export function isForeignTarget(name: TargetName): boolean {
+  return name === 'ort-arm64' && arch() !== 'arm64';
 }

@@ -32,8 +32,8 @@ function sample(name: string): Subject {
   return { model: join(root, 'model.onnx'), data: join(root, 'calibration') };
 }
 
-function tiny(): Subject {
-  const data = join(folder, 'data');
+function tiny(name = 'data'): Subject {
+  const data = join(folder, name);
   mkdirSync(data);
   writeSamples(data, LIMIT);
   return { model: join(folder, writeTinyModel(folder)), data };
@@ -116,6 +116,17 @@ describe('quantize with effort normal', () => {
     await assert.rejects(quantize({ model: tokens.model, plan: record, overrides: 'x', output: join(folder, 'other.onnx') }), { code: 'usage' });
     await assert.rejects(quantize({ model: tokens.model, plan: join(folder, 'none.json'), output: join(folder, 'other.onnx') }), { code: 'file-not-found' });
     assert.ok(!existsSync(join(folder, 'other.onnx')));
+  });
+
+  test('replays a plan for another machine as it was made: looked up as that machine fuses, speed not judged', { skip: process.arch === 'arm64' }, async () => {
+    const subject = tiny('replay');
+    const record = join(folder, 'arm.plan.json');
+    const made = await make(subject, 'arm.onnx', { target: 'ort-arm64', planOut: record });
+    const again = await quantize({ model: subject.model, plan: record, data: [subject.data], limit: LIMIT, output: join(folder, 'arm-again.onnx'), threads: 1 });
+    assert.equal(again.output!.sha256, made.output!.sha256);
+    assert.equal(again.integer!.integerNodes, made.integer!.integerNodes);
+    assert.deepEqual([made.check!.speedup, again.check!.speedup], [null, null]);
+    assert.ok(again.warnings.some(({ code }) => code === 'target-machine'));
   });
 
   test('says so where the budget cannot be met', async () => {
