@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { QuantizeCheck } from './check-quantized.js';
 import type { PresetName } from './defaults.js';
@@ -88,20 +88,18 @@ export async function quantizePreset({ preset, output, ...options }: PresetOptio
       warnings.push(named);
       options.onWarning?.(named);
     };
-    variants.push(await writeVariant({ ...options, ...recipe.options, data, output: path, sideFileSuffix: '_data', onWarning }, recipe, path));
+    variants.push(await writeVariant({ ...options, ...recipe.options, data, output: path, sideFileSuffix: '_data', onWarning }, recipe));
   }
   if (variants.every(({ output: written }) => written === null)) throw new QdqError('nothing-to-quantize', `${options.model}: no file of the preset could be written; the first because ${variants[0]!.reason}`, 'See its operators with `qdq inspect`.');
   return { schema: 'qdq.preset/1', preset, model: { path: options.model, sizeBytes: modelSize(options.model, model) }, variants, warnings };
 }
 
-async function writeVariant(options: QuantizeOptions, { suffix, form }: Recipe, path: string): Promise<PresetVariant> {
+async function writeVariant(options: QuantizeOptions, { suffix, form }: Recipe): Promise<PresetVariant> {
   try {
     const { output, check } = await quantize(options);
     return { suffix, form, output, check, reason: null };
   } catch (error) {
     if (!(error instanceof QdqError) || !['nothing-to-quantize', 'runtime-rejected', 'runtime-crashed', 'opset-unsupported'].includes(error.code)) throw error;
-    // It was written before it was loaded.
-    await Promise.all([path, `${path}_data`].map((file) => rm(file, { force: true })));
     return { suffix, form, output: null, check: null, reason: error.message };
   }
 }

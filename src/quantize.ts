@@ -8,7 +8,7 @@ import type { Model } from './graph/model.js';
 import type { ThresholdCheck } from './metrics/thresholds.js';
 import { modelSize, readModel } from './onnx/read-model.js';
 import { writeFileAtomic } from './onnx/atomic-file.js';
-import { writeModel } from './onnx/write-model.js';
+import { writeModelAside, type ModelAside } from './onnx/write-model.js';
 import type { Change } from './passes/pass.js';
 import { narrowFloat16 } from './passes/widen-float16.js';
 import type { Warning } from './progress.js';
@@ -86,60 +86,68 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     host.throwIfInterrupted();
     if (options.planOut) await writeRecord(options.planOut, quantized);
     const result = narrowFloat16(quantized.model, model).model;
-    // What a required speed-up may hold back is judged where nobody looks.
-    const holdsBack = options.requireSpeedup !== undefined && data !== undefined && !options.dryRun;
-    let output = options.dryRun ? null : await write(holdsBack ? await host.temporaryPath('held-back.onnx') : options.output!, result, options);
-    clock.lap('write');
-    let { integer } = quantized;
-    if (quantized.verifyWritten && output) integer = await coverageOrWarning(host, output.path, (warning) => warn(options, warnings, warning));
-    let check: QuantizeCheck | null = null;
-    let slowNodes: readonly SlowNode[] = [];
-    if (integer && data && quantized.samples && output) {
-      if (!quantized.foreignTarget) integer = await prove(host, { model: stagedFile(output.path), data, threads: options.threads ?? 0 });
-      check = await checkQuantized(host, options, { baseline: quantized.baseline ?? options.model, candidate: output.path }, data, quantized.samples);
-      // Kernels of another processor say nothing about the target's speed.
-      if (quantized.foreignTarget) check = { ...check, speedup: null, speedupInterval: null };
-      // Unfused, weights alone would be rounded and no activation: another model than the one that runs.
-      if (quantized.mode === 'weight-only') check = { ...check, simulatedSqnrDb: check.sqnrDb };
-      if (check.speedup !== null && check.speedup < 1) slowNodes = (await quantized.findSlowNodes?.()) ?? [];
-      warnAboutCheck(options, warnings, check, quantized, slowNodes);
-    }
-    if (quantized.foreignTarget) {
-      const message = `the target is ${quantized.target} and this machine is not: what fuses there was looked up here, errors were measured on other kernels, and speed cannot be judged here`;
-      warn(options, warnings, { code: 'target-machine', message, advice: 'Run `qdq compare` and `qdq run` on a machine of the target.' });
-    }
-    const sizeBytes = modelSize(options.model, model);
-    if (output) warnAboutSize(options, warnings, sizeBytes, output.sizeBytes);
-    if (quantized.needsExactProducts) warnAboutMachine(options, warnings, quantized.target);
-    const thresholds = requiredSpeedup(options, check);
-    if (holdsBack) {
+    // It is judged where nobody looks, and put in its place when that is done.
+    const aside = options.dryRun ? null : await writeAside(options.output!, result, options);
+    try {
+      clock.lap('write');
+      const { integer, check, slowNodes } = await verify(job, quantized, aside?.temporaryPath, warnings);
+      const sizeBytes = modelSize(options.model, model);
+      if (aside) warnAboutSize(options, warnings, sizeBytes, aside.written.sizeBytes);
+      if (quantized.needsExactProducts) warnAboutMachine(options, warnings, quantized.target);
+      const thresholds = requiredSpeedup(options, check);
       host.throwIfInterrupted();
-      output = thresholds.every(({ met }) => met) ? await write(options.output!, result, options) : null;
+      const written = thresholds.every(({ met }) => met) ? await aside?.commit() : undefined;
+      clock.lap('verify');
+      const { mode, target, method, methods, search = null, plan, changes } = quantized;
+      const nodes = plan.nodes.map(({ name, opType, decision, reason }): QuantizedNode => ({ name, opType, decision, reason }));
+      return {
+        schema: 'qdq.quantize/1',
+        mode,
+        target,
+        method: method.split(/[ ,]/, 1)[0]!,
+        ranges: method,
+        methods,
+        search,
+        model: { path: options.model, sizeBytes },
+        output: written ? { path: options.output!, sizeBytes: written.sizeBytes, sha256: written.sha256 } : null,
+        nodes,
+        changes,
+        integer: integer && withPlanReasons(integer, nodes, mode),
+        check,
+        slowNodes,
+        plan: options.dryRun ? plan : null,
+        thresholds,
+        warnings,
+        durationMs: clock.read(),
+      };
+    } finally {
+      await aside?.abort();
     }
-    clock.lap('verify');
-    const { mode, target, method, methods, search = null, plan, changes } = quantized;
-    const nodes = plan.nodes.map(({ name, opType, decision, reason }): QuantizedNode => ({ name, opType, decision, reason }));
-    return {
-      schema: 'qdq.quantize/1',
-      mode,
-      target,
-      method: method.split(/[ ,]/, 1)[0]!,
-      ranges: method,
-      methods,
-      search,
-      model: { path: options.model, sizeBytes },
-      output,
-      nodes,
-      changes,
-      integer: integer && withPlanReasons(integer, nodes, mode),
-      check,
-      slowNodes,
-      plan: options.dryRun ? plan : null,
-      thresholds,
-      warnings,
-      durationMs: clock.read(),
-    };
   });
+}
+
+/** What the model runs as and how well, measured in the file at `path` where there is one. */
+async function verify({ host, options, data }: QuantizeJob, quantized: QuantizedModel, path: string | undefined, warnings: Warning[]): Promise<Pick<QuantizeResult, 'integer' | 'check' | 'slowNodes'>> {
+  const { samples, foreignTarget } = quantized;
+  let { integer } = quantized;
+  let check: QuantizeCheck | null = null;
+  let slowNodes: readonly SlowNode[] = [];
+  if (quantized.verifyWritten && path) integer = await coverageOrWarning(host, path, (warning) => warn(options, warnings, warning), options.output);
+  if (integer && data && samples && path) {
+    if (!foreignTarget) integer = await prove(host, { model: stagedFile(path), data, threads: options.threads ?? 0 });
+    check = await checkQuantized(host, options, { baseline: quantized.baseline ?? options.model, candidate: path }, data, samples);
+    // Kernels of another processor say nothing about the target's speed.
+    if (foreignTarget) check = { ...check, speedup: null, speedupInterval: null };
+    // Unfused, weights alone would be rounded and no activation: another model than the one that runs.
+    if (quantized.mode === 'weight-only') check = { ...check, simulatedSqnrDb: check.sqnrDb };
+    if (check.speedup !== null && check.speedup < 1) slowNodes = (await quantized.findSlowNodes?.()) ?? [];
+    warnAboutCheck(options, warnings, check, quantized, slowNodes);
+  }
+  if (foreignTarget) {
+    const message = `the target is ${quantized.target} and this machine is not: what fuses there was looked up here, errors were measured on other kernels, and speed cannot be judged here`;
+    warn(options, warnings, { code: 'target-machine', message, advice: 'Run `qdq compare` and `qdq run` on a machine of the target.' });
+  }
+  return { integer, check, slowNodes };
 }
 
 /**
@@ -178,10 +186,9 @@ async function writeRecord(path: string, { record, mode }: QuantizedModel): Prom
   await writeFileAtomic(path, recordText(record));
 }
 
-async function write(path: string, model: Model, { externalData, sideFileSuffix, onProgress }: QuantizeOptions): Promise<NonNullable<QuantizeResult['output']>> {
+async function writeAside(path: string, model: Model, { externalData, sideFileSuffix, onProgress }: QuantizeOptions): Promise<ModelAside> {
   const onBytes = (done: number, total: number) => onProgress?.({ stage: 'writing', done, total, unit: 'bytes' });
-  const { sizeBytes, sha256 } = await writeModel(path, model, { externalData, sideFileSuffix, onBytes });
-  return { path, sizeBytes, sha256 };
+  return writeModelAside(path, model, { externalData, sideFileSuffix, onBytes });
 }
 
 function checkOptions(options: QuantizeOptions): void {

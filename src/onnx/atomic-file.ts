@@ -1,10 +1,11 @@
 import { rmSync } from 'node:fs';
-import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { QdqError, messageOf } from '../errors.js';
 import { removeAbandoned, temporaryFileName } from './temporary-names.js';
 
-const liveFiles = new Set<string>();
+/** Temporary files and folders that are in use. */
+const live = new Set<string>();
 
 /**
  * A file that appears complete or not at all: bytes go to a temporary file in the same folder, and `commit` puts it in place.
@@ -12,30 +13,34 @@ const liveFiles = new Set<string>();
  */
 export class AtomicFile {
   readonly path: string;
+  /** Where its bytes are until `commit`. */
+  readonly temporaryPath: string;
   readonly #target: string;
-  readonly #temporary: string;
   readonly #handle: FileHandle;
   readonly #sizeBytes: number | undefined;
   #isOpen = true;
 
   private constructor(path: string, target: string, temporary: string, handle: FileHandle, sizeBytes: number | undefined) {
     this.path = path;
+    this.temporaryPath = temporary;
     this.#target = target;
-    this.#temporary = temporary;
     this.#handle = handle;
     this.#sizeBytes = sizeBytes;
   }
 
-  /** Starts a file. `sizeBytes`, where known, is what messages say that was needed. A link is followed, not replaced. */
-  static async create(path: string, sizeBytes?: number): Promise<AtomicFile> {
+  /**
+   * Starts a file. `sizeBytes`, where known, is what messages say that was needed. A link is followed, not replaced. With a `folder` the temporary
+   * file lies there, under the name that the file will have.
+   */
+  static async create(path: string, sizeBytes?: number, folder?: TemporaryFolder): Promise<AtomicFile> {
     const target = await targetOf(path);
-    await removeAbandoned(dirname(target));
-    const temporary = join(dirname(target), temporaryFileName());
-    liveFiles.add(temporary);
+    if (!folder) await removeAbandoned(dirname(target));
+    const temporary = folder ? join(folder.path, basename(path)) : join(dirname(target), temporaryFileName());
+    live.add(temporary);
     try {
       return new AtomicFile(path, target, temporary, await open(temporary, 'wx'), sizeBytes);
     } catch (error) {
-      liveFiles.delete(temporary);
+      live.delete(temporary);
       throw unwritable(path, sizeBytes, error);
     }
   }
@@ -60,13 +65,24 @@ export class AtomicFile {
     }
   }
 
-  /** Flushes the file to disk and puts it in place of what was there. On failure nothing is left behind. */
-  async commit(): Promise<void> {
+  /** Ends the file and flushes it to disk; nothing can be written to it any more. On failure nothing is left behind. */
+  async finish(): Promise<void> {
+    if (!this.#isOpen) return;
     try {
       await this.#handle.sync();
       await this.#close();
-      await rename(this.#temporary, this.#target);
-      liveFiles.delete(this.#temporary);
+    } catch (error) {
+      await this.abort();
+      throw unwritable(this.path, this.#sizeBytes, error);
+    }
+  }
+
+  /** Finishes the file and puts it in place of what was there. On failure nothing is left behind. */
+  async commit(): Promise<void> {
+    await this.finish();
+    try {
+      await rename(this.temporaryPath, this.#target);
+      live.delete(this.temporaryPath);
     } catch (error) {
       await this.abort();
       throw unwritable(this.path, this.#sizeBytes, error);
@@ -75,16 +91,46 @@ export class AtomicFile {
 
   /** Removes the temporary file. After `commit` it does nothing. */
   async abort(): Promise<void> {
-    if (!liveFiles.has(this.#temporary)) return;
+    if (!live.has(this.temporaryPath)) return;
     await this.#close().catch(() => undefined);
-    await rm(this.#temporary, { force: true }).catch(() => undefined);
-    liveFiles.delete(this.#temporary);
+    await rm(this.temporaryPath, { force: true }).catch(() => undefined);
+    live.delete(this.temporaryPath);
   }
 
   async #close(): Promise<void> {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     await this.#handle.close();
+  }
+}
+
+/** A folder beside a file that is to be written, for what has to lie together before it is put in place. */
+export class TemporaryFolder {
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Makes one in the folder of `path`; `sizeBytes`, where known, is what messages say that was needed. Throws QdqError('file-unwritable'). */
+  static async beside(path: string, sizeBytes?: number): Promise<TemporaryFolder> {
+    const parent = dirname(await targetOf(path));
+    await removeAbandoned(parent);
+    const folder = new TemporaryFolder(join(parent, temporaryFileName()));
+    live.add(folder.path);
+    try {
+      await mkdir(folder.path);
+    } catch (error) {
+      live.delete(folder.path);
+      throw unwritable(path, sizeBytes, error);
+    }
+    return folder;
+  }
+
+  /** Removes it with what is in it. */
+  async remove(): Promise<void> {
+    await rm(this.path, { recursive: true, force: true }).catch(() => undefined);
+    live.delete(this.path);
   }
 }
 
@@ -100,16 +146,16 @@ export async function writeFileAtomic(path: string, content: Uint8Array | string
   }
 }
 
-/** Removes, at once, every temporary file that is being written: for handlers of interrupts. */
+/** Removes, at once, every temporary file and folder in use: for handlers of interrupts. */
 export function removeTemporaryFiles(): void {
-  for (const path of liveFiles) {
+  for (const path of live) {
     try {
-      rmSync(path, { force: true });
+      rmSync(path, { recursive: true, force: true });
     } catch {
       // The process is ending; a file that cannot be removed must not hide why.
     }
   }
-  liveFiles.clear();
+  live.clear();
 }
 
 /** Replacing a device or a pipe by a file would break it for everybody, so only regular files are replaced. */

@@ -5,7 +5,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { QdqError } from '../errors.js';
 import type { Model } from '../graph/model.js';
 import type { TensorStorage } from '../tensor/tensor.js';
-import { AtomicFile } from './atomic-file.js';
+import { AtomicFile, TemporaryFolder } from './atomic-file.js';
 import { ExternalStorage } from './external-data.js';
 import type { ExternalDataMode } from './external-data-modes.js';
 import { modelParts, type MessageParts } from './message-parts.js';
@@ -50,12 +50,29 @@ export interface WrittenModel {
   readonly files: readonly string[];
 }
 
+/** A model that is written and can be read, and is not in its place yet. */
+export interface ModelAside {
+  /** Where it can be read until then. */
+  readonly temporaryPath: string;
+  /** What will be written, under the paths that it will have. */
+  readonly written: WrittenModel;
+  /** Puts it in its place. Throws QdqError('file-unwritable'), and then nothing is left behind. */
+  readonly commit: () => Promise<WrittenModel>;
+  /** Removes it. After `commit` it does nothing. */
+  readonly abort: () => Promise<void>;
+}
+
 /**
  * Writes a model, its weights to `<name>.data` beside it where they do not belong in the file. The files appear complete or not at
  * all. Side files are copied in chunks. Throws QdqError('file-unwritable') where the system refuses, the file would be too large,
  * or a side file of the source would be overwritten; `external-data` where one cannot be read.
  */
 export async function writeModel(path: string, model: Model, options: WriteOptions = {}): Promise<WrittenModel> {
+  return (await writeModelAside(path, model, options)).commit();
+}
+
+/** The same up to the last step: the model can be looked at first, and put in its place or given up afterwards. */
+export async function writeModelAside(path: string, model: Model, options: WriteOptions = {}): Promise<ModelAside> {
   const message = encodeModelMessage(model);
   const tensors = storedTensors(message, sideFilesOf(model));
   const weightBytes = tensors.reduce((sum, { storage }) => sum + storage.byteLength, 0);
@@ -72,41 +89,48 @@ export async function writeModel(path: string, model: Model, options: WriteOptio
   return writeFiles(path, hasSideFile ? modelParts(withWeightsInside(message, tensors)) : encodeModelParts(model), NO_SIDE_FILE, sidePath);
 }
 
-async function writeFiles(path: string, model: MessageParts, layout: Layout, sidePath: string, onBytes?: WriteOptions['onBytes']): Promise<WrittenModel> {
+async function writeFiles(path: string, model: MessageParts, layout: Layout, sidePath: string, onBytes?: WriteOptions['onBytes']): Promise<ModelAside> {
   if (model.sizeBytes > MAX_FILE_BYTES) throw tooLarge(path, model.sizeBytes);
   const sizeBytes = model.sizeBytes + layout.sizeBytes;
-  const modelFile = await AtomicFile.create(path, sizeBytes);
-  const sideFile = layout.sizeBytes > 0 ? await createOrAbort(sidePath, sizeBytes, modelFile) : undefined;
-  const hash = createHash('sha256');
+  const folder = await TemporaryFolder.beside(path, sizeBytes);
+  const files: AtomicFile[] = [];
+  const create = async (target: string) => {
+    const file = await AtomicFile.create(target, sizeBytes, folder);
+    files.push(file);
+    return file;
+  };
+  const abort = async () => {
+    for (const file of files) await file.abort();
+    await folder.remove();
+  };
   try {
+    const modelFile = await create(path);
+    const sideFile = layout.sizeBytes > 0 ? await create(sidePath) : undefined;
     if (sideFile) await writeLayout(sideFile, layout, onBytes);
+    const hash = createHash('sha256');
     for (const part of model.parts) {
       hash.update(part);
       await modelFile.write(part);
     }
-    if (sideFile) {
-      // Weights first: a model file never stands there without them, nor an older one beside weights that are not its own.
-      await rm(realPathOf(path), { force: true });
-      await sideFile.commit();
-    }
-    await modelFile.commit().catch(async (error: unknown) => {
-      if (sideFile) await rm(sidePath, { force: true });
-      throw error;
-    });
-  } finally {
-    await sideFile?.abort();
-    await modelFile.abort();
-  }
-  return { sizeBytes, sha256: hash.digest('hex'), files: sideFile ? [path, sidePath] : [path] };
-}
-
-async function createOrAbort(path: string, sizeBytes: number, other: AtomicFile): Promise<AtomicFile> {
-  try {
-    return await AtomicFile.create(path, sizeBytes);
+    for (const file of files) await file.finish();
+    const written = { sizeBytes, sha256: hash.digest('hex'), files: sideFile ? [path, sidePath] : [path] };
+    const commit = () => putInPlace(modelFile, sideFile).finally(abort).then(() => written);
+    return { temporaryPath: modelFile.temporaryPath, written, commit, abort };
   } catch (error) {
-    await other.abort();
+    await abort();
     throw error;
   }
+}
+
+async function putInPlace(modelFile: AtomicFile, sideFile: AtomicFile | undefined): Promise<void> {
+  if (!sideFile) return modelFile.commit();
+  // Weights first: a model file never stands there without them, nor an older one beside weights that are not its own.
+  await rm(realPathOf(modelFile.path), { force: true });
+  await sideFile.commit();
+  await modelFile.commit().catch(async (error: unknown) => {
+    await rm(sideFile.path, { force: true });
+    throw error;
+  });
 }
 
 /** The message with each tensor's elements in `raw_data` or at its place of the side file. */
