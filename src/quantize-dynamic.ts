@@ -20,14 +20,14 @@ import { byteWeightType, type QuantizeOptions } from './quantize-options.js';
 
 /** Quantizes without data: weights are stored as integers, and the runtime finds the scale of each activation in every run. */
 export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel> {
-  const { host, options, model, data, clock } = job;
+  const { host, options, model, listed, clock } = job;
   refuseRangeOptions(options);
   const folder = dirname(options.model);
   const overrides = options.overrides ? await readOverrides(options.overrides) : NO_OVERRIDES;
   if (Object.keys(overrides.ranges).length > 0) throw senseless(`the ranges in ${options.overrides}`);
   const prepared = await prepareModel(host, model, folder);
   await checkUpgrade(job, prepared.upgraded);
-  const samples = await partitionSamples(host, options.model, data, undefined);
+  const samples = listed && partitionSamples(await listed);
   clock.lap('read');
 
   const named = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });

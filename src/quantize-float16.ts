@@ -16,14 +16,14 @@ import { inferTypes } from './runtime/infer-types.js';
 
 /** Turns a float32 model into float16. */
 export async function quantizeFloat16(job: QuantizeJob): Promise<QuantizedModel> {
-  const { host, options, model, data, clock } = job;
+  const { host, options, model, listed, clock } = job;
   if (options.blockSize !== undefined || options.algorithm !== undefined || options.format !== undefined || options.accuracyLevel !== undefined || options.perTensor) {
     throw new QdqError('usage', 'float16 weights have no blocks and no scales', 'Leave out --block-size, --algorithm, --format, --accuracy-level and --per-tensor, or take --float16 beside 4-bit weights.');
   }
   const folder = dirname(options.model);
   const prepared = await prepareModel(host, model, folder);
   await checkUpgrade(job, prepared.upgraded);
-  const samples = await partitionSamples(host, options.model, data, undefined);
+  const samples = listed && partitionSamples(await listed);
   clock.lap('read');
   const half = await convertToFloat16(host, prepared.model, options, folder);
   if (half.converted.size === 0) throw new QdqError('nothing-to-quantize', `${options.model} has no float32 node that could be float16`, 'See its operators with `qdq inspect`.');

@@ -1,6 +1,6 @@
 import type { DataSpec } from './data/data-spec.js';
 import type { Model } from './graph/model.js';
-import type { SamplePartition } from './partition-samples.js';
+import type { ListedSample, SamplePartition } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
 import type { Warning } from './progress.js';
 import type { Decision, QuantizationPlan } from './quantization/plan.js';
@@ -20,6 +20,8 @@ export interface QuantizeJob {
   readonly options: QuantizeOptions;
   readonly model: Model;
   readonly data: DataSpec | undefined;
+  /** The samples of the data, being listed while the model is prepared; with digests where a table is given. */
+  readonly listed: Promise<readonly ListedSample[]> | undefined;
   readonly clock: Stopwatch;
   readonly warn: (warning: Warning) => void;
 }

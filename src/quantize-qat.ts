@@ -60,7 +60,7 @@ export function carriesQdq(model: Model): boolean {
  * are put where the runtime fuses them, and no trained scale changes. Where ranges are missing, they come from data if there is some.
  */
 export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
-  const { host, options, model, data, clock } = job;
+  const { host, options, model, data, listed, clock } = job;
   refuseTrainedOptions(options);
   const target = targetOf(options.target ?? QUANTIZE_DEFAULTS.target);
   const folder = dirname(options.model);
@@ -72,7 +72,7 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   const prepared = await prepareTrained(host, model, folder);
   await checkUpgrade(job, prepared.upgraded);
   checkQuantizers(prepared.model.graph);
-  const samples = await partitionSamples(host, options.model, data, undefined);
+  const samples = listed && partitionSamples(await listed);
   clock.lap('read');
 
   const types = await inferTypes(host, prepared.model, folder);

@@ -16,7 +16,7 @@ const DECIDED = ['calibration', 'percentile', 'activationType', 'weightType', 'p
 
 /** Carries out what an earlier run decided: the same bytes, and nothing is measured to get there. */
 export async function quantizeByRecord(job: QuantizeJob, path: string): Promise<QuantizedModel> {
-  const { host, options, model, data, clock } = job;
+  const { host, options, model, listed, clock } = job;
   const [given] = DECIDED.filter((name) => options[name] !== undefined && options[name] !== false);
   if (given) throw new QdqError('usage', `--plan has decided all that ${given} could: both were given`, 'Give one of them.');
   const folder = dirname(options.model);
@@ -24,7 +24,7 @@ export async function quantizeByRecord(job: QuantizeJob, path: string): Promise<
   const record = await readRecord(path, sha256);
   const prepared = await prepareModel(host, model, folder);
   await checkUpgrade(job, prepared.upgraded);
-  const samples = await partitionSamples(host, options.model, data, undefined);
+  const samples = listed && partitionSamples(await listed);
   clock.lap('read');
   const { model: quantized, plan } = replay(prepared.model, record);
   clock.lap('plan');

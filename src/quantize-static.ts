@@ -57,7 +57,7 @@ const SEARCH_BUDGETS: Readonly<Record<Exclude<Effort, 'none'>, SearchBudget>> = 
 
 /** Quantizes with ranges from calibration: Q/DQ around the nodes that an integer kernel takes. */
 export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> {
-  const { host, options, model, data, clock } = job;
+  const { host, options, model, data, listed, clock } = job;
   if (!options.calibration && !data) {
     throw new QdqError(
       'usage',
@@ -76,7 +76,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const method = options.method ?? QUANTIZE_DEFAULTS.method;
   const effort = effortOf(options);
   const chooses = method === 'auto' || effort !== 'none';
-  const samples = await partitionSamples(host, options.model, data, given, chooses);
+  const samples = listed && partitionSamples(await listed, given, chooses);
   const tables = given ? { all: given, choosing: given } : await collectTables(job, prepared, sha256, samples!, chooses);
   clock.lap('calibrate');
 

@@ -24,7 +24,7 @@ import type { QuantizeOptions } from './quantize-options.js';
 
 /** Stores weights in few bits; activations stay float between nodes, and the runtime rounds them for integer products in every run. */
 export async function quantizeWeightOnly(job: QuantizeJob): Promise<QuantizedModel> {
-  const { host, options, model, data, clock } = job;
+  const { host, options, model, data, listed, clock } = job;
   refuseRangeOptions(options);
   if (options.blockSize !== undefined) checkBlockSize(options.blockSize);
   const folder = dirname(options.model);
@@ -33,7 +33,7 @@ export async function quantizeWeightOnly(job: QuantizeJob): Promise<QuantizedMod
   // A Transpose is taken into the layout of its blocks; folded, the weight would be one more in memory, and no longer the table of a lookup too.
   const prepared = await prepareModel(host, model, folder, transposesOfWeights);
   await checkUpgrade(job, prepared.upgraded);
-  const samples = await partitionSamples(host, options.model, data, undefined);
+  const samples = listed && partitionSamples(await listed);
   clock.lap('read');
 
   const settings = settingsOf(options, prepared.model.opsets.get('') ?? 1);

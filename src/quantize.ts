@@ -9,6 +9,7 @@ import type { ThresholdCheck } from './metrics/thresholds.js';
 import { modelSize, readModel } from './onnx/read-model.js';
 import { writeFileAtomic } from './onnx/atomic-file.js';
 import { writeModelAside, type ModelAside } from './onnx/write-model.js';
+import { listSamples } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
 import { narrowFloat16 } from './passes/widen-float16.js';
 import type { Warning } from './progress.js';
@@ -81,7 +82,8 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
   return withHost(options, async (host, warnings) => {
     const model = await readModel(options.model);
     refuseQuantized(model, options);
-    const job: QuantizeJob = { host, options, model, data, clock, warn: (warning) => warn(options, warnings, warning) };
+    const listed = data && listSamples(host, model.graph, data, options.calibration !== undefined);
+    const job: QuantizeJob = { host, options, model, data, listed, clock, warn: (warning) => warn(options, warnings, warning) };
     const quantized = await inFormat(job, await quantizeByMode(job));
     host.throwIfInterrupted();
     if (options.planOut) await writeRecord(options.planOut, quantized);

@@ -66,16 +66,14 @@ export function decodeModel(bytes: Uint8Array, options: DecodeOptions = {}): Mod
  * written, RangeError for integers beyond 64 bits.
  */
 export function encodeModel(model: Model): Uint8Array {
-  const original = bytesOfModel.get(model);
-  if (original) return original;
-  const { parts, sizeBytes } = modelParts(withDeferredInside(encodeModelMessage(model)));
-  return Buffer.concat(parts, sizeBytes);
+  const { parts, sizeBytes } = encodeModelParts(model);
+  return parts.length === 1 ? parts[0]! : Buffer.concat(parts, sizeBytes);
 }
 
 /** The same in pieces, which need no memory of their own for the weights. */
 export function encodeModelParts(model: Model): MessageParts {
   const original = bytesOfModel.get(model);
-  return original ? { parts: [original], sizeBytes: original.length } : modelParts(encodeModelMessage(model));
+  return original ? { parts: [original], sizeBytes: original.length } : modelParts(withDeferredInside(encodeModelMessage(model)));
 }
 
 function withDeferredInside(message: ModelMessage): ModelMessage {

@@ -2,6 +2,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -32,6 +33,37 @@ const STDERR_TAIL = 16_000;
 const LAST_WORDS_MS = 200;
 /** Lines of stderr that say nothing: numbered or "at" lines of traces, headings, carets, node's own version. */
 const TRACE_LINE = /^\s*(?:\d+: |at |-{3,}|\^+\s*$|Node\.js v|$)/;
+
+/** A child that no host has taken yet. */
+let spare: ChildProcess | undefined;
+
+/** Starts a child for the first host to come, while the modules that will need it are still being loaded. It does not keep the process alive. */
+export function startSpareChild(): void {
+  if (spare) return;
+  spare = forkChild();
+  setReferenced(spare, false);
+}
+
+function takeSpareChild(): ChildProcess | undefined {
+  const child = spare;
+  spare = undefined;
+  if (!child?.connected) return undefined;
+  setReferenced(child, true);
+  return child;
+}
+
+/** Whether the parent's process waits for a child and for what it says. */
+function setReferenced(child: ChildProcess, referenced: boolean): void {
+  for (const handle of [child, child.channel, child.stderr as Socket | null]) {
+    if (referenced) handle?.ref();
+    else handle?.unref();
+  }
+}
+
+function forkChild(): ChildProcess {
+  // stdout carries the command's result and nothing else, so what user code in the child prints goes to stderr.
+  return fork(CHILD, [], { serialization: 'advanced', stdio: ['ignore', 2, 'pipe', 'ipc'], execArgv: [] });
+}
 
 /**
  * The child process in which everything that touches onnxruntime happens, with a temporary folder of its own. The event
@@ -97,8 +129,7 @@ export class RuntimeHost {
   };
 
   #start(): ChildProcess {
-    // stdout carries the command's result and nothing else, so what user code in the child prints goes to stderr.
-    const child = fork(CHILD, [], { serialization: 'advanced', stdio: ['ignore', 2, 'pipe', 'ipc'], execArgv: [] });
+    const child = takeSpareChild() ?? forkChild();
     let words = '';
     child.stderr?.on('data', (chunk: Buffer) => {
       words = (words + chunk.toString()).slice(-STDERR_TAIL);

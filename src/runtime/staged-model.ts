@@ -2,7 +2,7 @@ import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Model } from '../graph/model.js';
 import { hollowModel } from '../onnx/hollow-model.js';
-import { encodeModel } from '../onnx/model-codec.js';
+import { encodeModelParts } from '../onnx/model-codec.js';
 import { readModel } from '../onnx/read-model.js';
 import { writeReferring } from '../onnx/write-referring.js';
 import { inlineFunctions } from '../passes/inline-functions.js';
@@ -30,7 +30,7 @@ export async function stageModel(host: RuntimeHost, model: Model, name: string, 
   try {
     const root = await writeReferring(path, model);
     if (root !== undefined) return { path, externalDataFolder: root };
-    await writeFile(path, encodeModel(model));
+    await writeFile(path, encodeModelParts(model).parts);
   } catch (error) {
     // An abort removes the folder.
     host.throwIfInterrupted();

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { judgeTask } from '../../src/evaluation/judge.js';
 import { calibrate, quantize, readModel, type QuantizeOptions, type QuantizeResult } from '../../src/index.js';
-import { partitionSamples } from '../../src/partition-samples.js';
+import { listSamples, partitionSamples } from '../../src/partition-samples.js';
 import { RuntimeHost } from '../../src/runtime/host.js';
 import { stagedFile } from '../../src/runtime/staged-model.js';
 import { writeSamples, writeTinyModel } from '../cli/tiny-model.js';
@@ -46,7 +46,7 @@ async function make({ model, data }: Subject, output: string, more: Partial<Quan
 /** SQNR of the worst output on the samples that judged, as the kernels of this machine compute it. */
 async function sqnrOnJudging({ model, data }: Subject, output: string): Promise<number> {
   const spec = { paths: [data], limit: LIMIT };
-  const { judging } = (await partitionSamples(host, model, spec, undefined))!;
+  const { judging } = partitionSamples(await listSamples(host, (await readModel(model)).graph, spec, false));
   assert.equal(judging.length, 3);
   const { candidates } = await host.run(judgeTask, { baseline: stagedFile(model), candidates: [{ model: stagedFile(join(folder, output)) }], data: spec, only: judging });
   return Math.min(...candidates[0]!.outputs.map(({ sqnrDb }) => sqnrDb!));

@@ -8,7 +8,7 @@ import { readTable, tableText } from '../../src/calibration/table-file.js';
 import { calibrate, compare, quantize, QdqError, readModel, type Comparison, type ProgressEvent, type QuantizeOptions, type QuantizeResult } from '../../src/index.js';
 import { holdOut } from '../../src/data/split.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
-import { partitionSamples } from '../../src/partition-samples.js';
+import { listSamples, partitionSamples } from '../../src/partition-samples.js';
 import { RuntimeHost } from '../../src/runtime/host.js';
 import { tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
 import { numbersOf } from '../../src/tensor/values.js';
@@ -134,10 +134,9 @@ describe('samples that are held out', () => {
     const host = new RuntimeHost();
     t.after(() => host.close());
     const source = samplesWith('parts', 12);
-    const { all, deciding, heldOut } = (await partitionSamples(host, model, { paths: [source] }, undefined))!;
+    const { all, deciding, heldOut } = partitionSamples(await listSamples(host, (await readModel(model)).graph, { paths: [source] }, false));
     assert.deepEqual([all, heldOut], [names, names.filter((name) => held.has(name))]);
     assert.deepEqual(deciding, names.filter((name) => !held.has(name)));
-    assert.equal(await partitionSamples(host, model, undefined, undefined), undefined);
   });
 
   test('are all that the printed figures come from', async () => {
