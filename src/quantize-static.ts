@@ -26,6 +26,7 @@ import { tryBiasCorrection } from './search/correct-bias.js';
 import { Planner, type Choices, type OtherNode, type PlannerOptions, type WeightForm } from './search/planner.js';
 import { recordOf, withSummary } from './search/plan-record.js';
 import { RangeSource, usableChoices, type RangeChoice } from './search/range-source.js';
+import { tryTables } from './search/store-tables.js';
 import { Search, type SearchBudget, type SearchGoal, type SearchResult } from './search/search.js';
 import { findSlowNodes } from './search/slow-nodes.js';
 import type { TrialJob } from './search/trials.js';
@@ -134,6 +135,11 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
       choices = { ...choices, means: corrected.means };
       improvements.push(corrected.change);
     }
+  }
+  const lookups = trial && (await tryTables(trial, planner, choices, (those) => planner.plan(choosing, those), (options.minSqnr ?? QUANTIZE_DEFAULTS.minSqnr) + MARGIN_DB));
+  if (lookups) {
+    ({ choices } = lookups);
+    improvements.push(lookups.change);
   }
   if (trial && effort !== 'none') {
     const stop = options.earlyStop?.begin();

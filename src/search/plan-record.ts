@@ -61,7 +61,7 @@ export function withSummary(model: Model, { candidates, version, model: { sha256
     model: sha256,
     target: plan.target,
     ranges: plan.method,
-    nodes: { static: count('quantized'), float: count('float') - forms.length, dynamic: forms.filter((form) => form === 'dynamic').length, blocks: forms.filter((form) => form === 'blocks').length },
+    nodes: { static: count('quantized'), float: count('float') - forms.length, ...Object.fromEntries((['dynamic', 'blocks', 'table'] as const).map((name) => [name, forms.filter((form) => form === name).length])) },
     correctedBiases: Object.keys(biases).length,
   };
   return { ...model, metadata: new Map([...model.metadata, [METADATA_KEY, JSON.stringify(summary)]]) };

@@ -24,7 +24,8 @@ export interface WeightForm {
 
 /** How a node runs on integers that is not static: its activations get their scales in each run; or so do blocks of them, and of its weight. */
 export const OTHER_FORMS = ['dynamic', 'blocks'] as const;
-export type OtherForm = (typeof OTHER_FORMS)[number];
+/** A lookup runs on nothing: of a `table` only the rows that are looked up become floats again. */
+export type OtherForm = (typeof OTHER_FORMS)[number] | 'table';
 
 /** A node that is quantized in another form than static, and why. */
 export interface OtherNode {
@@ -94,15 +95,15 @@ export class Planner {
     return this.#options.fixed;
   }
 
-  /** Nodes of the main graph that could take another form, convolutions on request. */
+  /** Nodes of the main graph that could take another form, of `dynamic` convolutions on request. */
   nodesFor(form: OtherForm, opTypes: readonly string[] = []): Node[] {
     if (!this.#options.allowsOthers) return [];
     const { graph } = this.float;
     const { keptFloat, types } = this.#options;
     const choices =
-      form === 'dynamic' ? selectDynamic(graph, types, { keptFloat: (node) => tooOldFor(node, this.float) ?? keptFloat(node), opTypes }) : selectWeightOnly(graph, { keptFloat, lookupBlock: null });
+      form !== 'blocks' ? selectDynamic(graph, types, { keptFloat: (node) => tooOldFor(node, this.float) ?? keptFloat(node), opTypes }) : selectWeightOnly(graph, { keptFloat, lookupBlock: null });
     const inMain = new Set(graph.nodes);
-    return choices.flatMap((choice) => (choice.form !== null && choice.form !== 'lookup' && inMain.has(choice.node) ? [choice.node] : []));
+    return choices.flatMap((choice) => (choice.form !== null && (choice.form === 'lookup') === (form === 'table') && inMain.has(choice.node) ? [choice.node] : []));
   }
 
   /** What of nodes in bodies a record must know: whether they are quantized, and which are kept, with the reasons. */
@@ -176,7 +177,7 @@ export function carryOut(
   const quantized = applyStaticPlan(model, plan);
   const outside = new Set(quantized.graph.nodes);
   const keptFloat = (node: Node) => {
-    if (outside.has(node)) return others.get(node.name)?.form === 'dynamic' ? undefined : 'static quantization decides about it';
+    if (outside.has(node)) return ['dynamic', 'table'].includes(others.get(node.name)?.form ?? '') ? undefined : 'static quantization decides about it';
     return node.opType === 'Conv' || !inBodies ? 'it stays float in bodies' : (tooOldFor(node, model) ?? inBodies(node));
   };
   const added = planDynamic(selectDynamic(quantized.graph, new Map(), { keptFloat, opTypes: ['Conv'] }), dynamicOptions);

@@ -268,7 +268,7 @@ export class Search {
       const those = this.#goal.budget.floatBiases.map((bias) => {
         const { fixed, float: model } = this.#planner;
         const assigned = [...fastestForms(model.graph, selection, costs, 10 ** (-budgetDb / 10), bias)].filter(([{ name }]) => !fixed.has(name));
-        const kept = [...choices.others].filter(([name]) => fixed.has(name));
+        const kept = [...choices.others].filter(([name, { form }]) => fixed.has(name) || form === 'table');
         const reasonOf = (node: Node) => measuredReason(node, selection.nodes.get(node), costs);
         const float = new Map(assigned.flatMap(([node, form]) => (form === 'float' ? [[node.name, reasonOf(node)] as const] : [])));
         const others = new Map([...kept, ...assigned.flatMap(([node, form]) => (form === 'float' ? [] : [[node.name, { form, reason: reasonOf(node) }] as const]))]);
@@ -368,7 +368,7 @@ const speedOf = ({ speedup }: Timed) => speedup?.median ?? 0;
 
 /** Nodes that multiply and run on integers by plan. */
 function integerNodes({ plan, others }: PlannedModel): number {
-  return others.size + plan.nodes.filter(({ name, opType, decision }) => decision === 'quantized' && isComputeOperator(opType) && !others.has(name)).length;
+  return plan.nodes.filter(({ name, opType, decision }) => isComputeOperator(opType) && (decision === 'quantized' || others.has(name))).length;
 }
 
 function planKey({ plan, others, biases }: PlannedModel): string {
