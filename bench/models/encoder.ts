@@ -6,9 +6,6 @@ import { uniform } from './network.js';
 /** Tokens of a sample. */
 export const TOKENS = 128;
 
-/** Products with a constant matrix: query, key, value, attention output and two of the feed-forward part in each layer. */
-export const WEIGHTED_PRODUCTS = 36;
-
 const LAYERS = 6;
 const WIDTH = 384;
 const HEADS = 12;
