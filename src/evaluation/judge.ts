@@ -1,7 +1,8 @@
 import { openData } from '../data/open-data.js';
 import type { DataSpec } from '../data/data-spec.js';
 import { labelOf, labelsFromFolders, readLabels, type Labels } from '../data/labels.js';
-import { modelInputs } from '../data/model-inputs.js';
+import type { DataSet } from '../data/data-set.js';
+import { modelInputs, type ModelInput } from '../data/model-inputs.js';
 import { QdqError } from '../errors.js';
 import { builtInMetric, metricDrop } from '../metrics/task-metrics.js';
 import { loadMetric } from '../metrics/load-metric.js';
@@ -69,13 +70,13 @@ export const judgeTask = defineTask(import.meta.url, 'judgeTask', judge);
 
 async function judge(args: JudgeArguments, context: TaskContext): Promise<JudgeResult> {
   const { graph } = await readStaged(args.baseline);
-  const all = await openData(args.data, modelInputs(graph));
+  const inputs = modelInputs(graph);
+  const all = await openData(args.data, inputs);
   const only = args.only && new Set(args.only);
   const data = only ? all.filter((name) => only.has(name)) : all;
   for (const warning of data.warnings) context.warn(warning);
   const names = await data.names();
-  // Classes are counted over all folders, whichever samples are judged.
-  const task = await labeledTask(args, await all.names());
+  const task = await labeledTask(args, await all.names(), await everyName(args.data, inputs, all));
   const threads = args.threads ?? 0;
   const baseline = await openStaged(args.baseline, { threads });
   const judged = [];
@@ -116,9 +117,16 @@ function addToMetric(metric: TaskMetric | undefined, outputs: ReadonlyMap<string
   if (metric && label !== undefined) metric.add(Object.fromEntries(outputs), label, sample);
 }
 
-/** Labels and metric where either was asked for, or the samples lie in folders of classes. */
-async function labeledTask(args: JudgeArguments, names: readonly string[]): Promise<{ labels: Labels; definition: MetricDefinition } | undefined> {
-  const labels = args.labels ? await readLabels(args.labels) : labelsFromFolders(names);
+/** Names of all samples that there are, those included that `limit` and `split` leave out: folders of theirs are classes too. */
+async function everyName({ limit, split, ...spec }: DataSpec, inputs: readonly ModelInput[], chosen: DataSet): Promise<readonly string[]> {
+  // What only reading tells is not read for this.
+  if ((limit ?? split) === undefined || chosen.total === undefined) return chosen.names();
+  return (await openData(spec, inputs)).names();
+}
+
+/** Labels and metric where either was asked for, or the samples lie in folders of classes; `every` is all names that there are. */
+async function labeledTask(args: JudgeArguments, names: readonly string[], every: readonly string[]): Promise<{ labels: Labels; definition: MetricDefinition } | undefined> {
+  const labels = args.labels ? await readLabels(args.labels) : labelsFromFolders(every);
   if (!labels) {
     if (args.metric) throw new QdqError('usage', `--metric ${args.metric} needs labels`, 'Give them with --labels FILE, or put images into one folder a class.');
     return undefined;

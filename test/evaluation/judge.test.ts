@@ -138,6 +138,16 @@ describe('judge: tasks', () => {
     assert.deepEqual(wide, { metric: 'top5', value: 1, samples: 3 });
   });
 
+  test('folders whose samples a split or a limit leaves out are classes too', async () => {
+    const { a, b, c } = SAMPLES;
+    const { paths } = writeSamples(folder, 'parted', { 'ant/1': a, 'bee/1': b, 'cow/1': c });
+    // Of the second sample alone, in the folder of class 1, the argmax is 1.
+    const { baselineMetric, samples } = await judge({ data: { paths, split: 'odd' }, candidates: [] });
+    assert.deepEqual([samples, baselineMetric], [1, { metric: 'top1', value: 1, samples: 1 }]);
+    const { baselineMetric: both } = await judge({ data: { paths, split: 'even', limit: 2 }, candidates: [] });
+    assert.deepEqual(both, { metric: 'top1', value: 0.5, samples: 2 });
+  });
+
   test('a labels file goes before folders', async () => {
     const { a, b } = SAMPLES;
     const folders = writeSamples(folder, 'folders2', { 'x/a': a, 'y/b': b });
