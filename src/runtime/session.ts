@@ -60,7 +60,7 @@ export class Session {
     try {
       return new Session(await binding.open(model, options), binding, options);
     } catch (error) {
-      throw error instanceof QdqError ? error : rejection(error);
+      throw error instanceof QdqError ? error : rejection(error, options);
     }
   }
 
@@ -97,7 +97,7 @@ export class Session {
     try {
       return fetch ? await this.#session.run(feeds, [...fetch]) : await this.#session.run(feeds);
     } catch (error) {
-      throw rejection(error);
+      throw rejection(error, this.#options);
     }
   }
 
@@ -138,9 +138,12 @@ function fromOrt(value: OrtTensor): Tensor | undefined {
   return tensorFromArray(dtype, value.dims, array);
 }
 
+/** onnxruntime-web tells a dimension without a name and a size as −1 in 32 bits, onnxruntime-node as an empty name. */
+const asDim = (dim: number | string) => (dim === 2 ** 32 - 1 ? '' : dim);
+
 function sessionValue(metadata: InferenceSession.ValueMetadata): SessionValue {
   return metadata.isTensor
-    ? { name: metadata.name, dtype: dtypeInfo(metadata.type).code ? metadata.type : 'unknown', shape: metadata.shape }
+    ? { name: metadata.name, dtype: dtypeInfo(metadata.type).code ? metadata.type : 'unknown', shape: metadata.shape.map(asDim) }
     : { name: metadata.name, dtype: 'unknown', shape: [] };
 }
 
@@ -158,7 +161,8 @@ const MISSING_OPERATOR = [
 ];
 
 /** Shortens the runtime's message to its last, telling part, in one line. */
-function rejection(error: unknown): QdqError {
+function rejection(error: unknown, { runtime }: SessionOptions): QdqError {
+  const speaker = runtime === 'web' ? 'onnxruntime-web' : 'onnxruntime';
   const whole = messageOf(error);
   const text = whole
     .replace(/^.*?(?=Load model|Fatal|Failed|Non-zero|Invalid|Got|Unexpected|Missing|This is)/s, '')
@@ -171,10 +175,10 @@ function rejection(error: unknown): QdqError {
     const name = domain && domain !== 'ai.onnx' ? `${domain}.${opType}` : opType;
     return new QdqError(
       'operator-missing',
-      `onnxruntime: it has no kernel for the operator ${name}${node ? ` of node "${node}"` : ''} (${text || whole})`,
+      `${speaker}: it has no kernel for the operator ${name}${node ? ` of node "${node}"` : ''} (${text || whole})`,
       'What runs the model (samples, measurements) cannot go on with it; without --data its weights can still be quantized.',
       { cause: error },
     );
   }
-  return new QdqError('runtime-rejected', `onnxruntime: ${text || whole}`, 'onnxruntime refused the model or its input; the words above are its own.', { cause: error });
+  return new QdqError('runtime-rejected', `${speaker}: ${text || whole}`, 'onnxruntime refused the model or its input; the words above are its own.', { cause: error });
 }
