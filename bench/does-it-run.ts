@@ -38,7 +38,7 @@ for (const { name, model, options } of ways) {
   const cells = [
     name,
     percent(stored / total),
-    percent(residentInteger / total),
+    percent(residentInteger! / total),
     `${integer.integerNodes} of ${integer.computeNodes}`,
     percent(integer.macsShare ?? 0),
     percent(integer.timeShare ?? 0),

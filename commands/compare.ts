@@ -2,9 +2,10 @@ import { basename } from 'node:path';
 import { Option, type Command } from 'commander';
 import type { CompareResult } from '../src/compare.js';
 import { TIMING_DEFAULTS } from '../src/defaults.js';
+import type { RuntimeName } from '../src/runtime/runtime-names.js';
 import type { Context } from './context.js';
 import { addDataOptions, dataOptionsOf, type DataFlags } from './data-options.js';
-import { finiteNumber, share, wholeNumber } from './options.js';
+import { finiteNumber, runtimeOption, share, wholeNumber } from './options.js';
 import { perform } from './perform.js';
 
 interface CompareFlags extends DataFlags {
@@ -12,6 +13,7 @@ interface CompareFlags extends DataFlags {
   readonly metric?: string;
   readonly runs: number;
   readonly warmup: number;
+  readonly runtime: RuntimeName;
   readonly minSqnr?: number;
   readonly minAgreement?: number;
   readonly maxDrop?: number;
@@ -32,6 +34,7 @@ export function addCompare(program: Command, context: Context): void {
     .option('--metric <name>', 'task metric: top1, top5, or the path of a module (default: top1 where there are labels)')
     .addOption(new Option('--runs <n>', 'timed runs of each model').argParser(wholeNumber).default(TIMING_DEFAULTS.runs))
     .addOption(new Option('--warmup <n>', 'runs of each model before those').argParser(wholeNumber).default(TIMING_DEFAULTS.warmup))
+    .addOption(runtimeOption())
     .optionsGroup('Thresholds (exit code 3 where one is not met):')
     .addOption(new Option('--min-sqnr <dB>', 'least SQNR of the worst output').argParser(finiteNumber))
     .addOption(new Option('--min-agreement <share>', 'least share 0 to 1 of equal argmax, of the worst output').argParser(share))
@@ -41,12 +44,12 @@ export function addCompare(program: Command, context: Context): void {
     .addOption(new Option('--max-size <ratio>', 'largest file size over that of the baseline').argParser(finiteNumber));
   addDataOptions(command);
   command.addHelpText('after', EXAMPLE).action(async (baseline: string, candidates: string[], flags: CompareFlags) => {
-    const { labels, metric, runs, warmup, minSqnr, minAgreement, maxDrop, minSpeedup, minInteger, maxSize } = flags;
+    const { labels, metric, runs, warmup, runtime, minSqnr, minAgreement, maxDrop, minSpeedup, minInteger, maxSize } = flags;
     const limits = { minSqnr, minAgreement, maxDrop, minSpeedup, minInteger, maxSize };
     await perform(context, command, {
       inputs: [baseline, ...candidates, labels, ...(flags.data ?? [])],
       run: async (common) =>
-        (await import('../src/compare.js')).compare({ ...common, ...dataOptionsOf(flags), ...limits, baseline, candidates, labels, metric, runs, warmup }),
+        (await import('../src/compare.js')).compare({ ...common, ...dataOptionsOf(flags), ...limits, baseline, candidates, labels, metric, runs, warmup, runtime }),
       describe: async (result, options) => (await import('../src/report/compare-report.js')).describeCompare(result, options),
       unmet: unmetThresholds,
     });

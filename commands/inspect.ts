@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
+import type { RuntimeName } from '../src/runtime/runtime-names.js';
 import type { Context } from './context.js';
+import { runtimeOption } from './options.js';
 import { perform } from './perform.js';
 
 /** Adds `qdq inspect`. */
@@ -9,12 +11,13 @@ export function addInspect(program: Command, context: Context): void {
     .summary('show sizes, types, operators, and what runs on integers')
     .description('Shows the sizes, types and operators of a model, and which of its compute nodes run in integer kernels.')
     .argument('<model>', 'an ONNX file')
+    .addOption(runtimeOption())
     .option('--probe', 'also see whether sums of u8 × s8 products are exact on this machine')
     .addHelpText('after', EXAMPLE)
-    .action(async (model: string, { probe }: { readonly probe?: boolean }, command: Command) =>
+    .action(async (model: string, { probe, runtime }: { readonly probe?: boolean; readonly runtime: RuntimeName }, command: Command) =>
       perform(context, command, {
         inputs: [model],
-        run: async (common) => (await import('../src/inspect.js')).inspect({ ...common, model, probe }),
+        run: async (common) => (await import('../src/inspect.js')).inspect({ ...common, model, probe, runtime }),
         describe: async (result, options) => (await import('../src/report/inspect-report.js')).describeInspect(result, options),
       }),
     );

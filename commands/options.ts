@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { RUNTIMES } from '../src/runtime/runtime-names.js';
 
 /** An option that may be given several times, and as a list in a config file. */
 export class RepeatableOption extends Option {}
@@ -13,6 +14,11 @@ export function addCommonOptions(program: Command): void {
     .addOption(new Option('--threads <n>', 'threads inside one operator (default: one for each core)').argParser(positiveInteger))
     .option('--debug', 'show the stack of errors')
     .option('--config <file>', 'read options from a JSON file, under their long names; the command line wins');
+}
+
+/** Where models run. */
+export function runtimeOption(): Option {
+  return new Option('--runtime <name>', "node: onnxruntime-node; web: onnxruntime-web's WebAssembly, which browsers run (npm install onnxruntime-web)").choices(RUNTIMES).default(RUNTIMES[0]);
 }
 
 /** 1, 2, 3, … */

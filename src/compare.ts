@@ -2,7 +2,7 @@ import type { OutputError } from './metrics/output-error.js';
 import { medianRatioInterval, statsOf, type MedianInterval, type Stats } from './metrics/statistics.js';
 import { checkThresholds, type ThresholdCheck, type ThresholdLimits } from './metrics/thresholds.js';
 import { compareTask, judgeTask, type JudgeResult, type TaskComparison } from './evaluation/judge.js';
-import { prove } from './evaluation/prove.js';
+import { proveIn } from './evaluation/prove.js';
 import { timeTask } from './evaluation/time.js';
 import { TIMING_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
@@ -10,10 +10,10 @@ import { modelSize, readModel } from './onnx/read-model.js';
 import type { Warning } from './progress.js';
 import type { IntegerReport } from './runtime/integer-report.js';
 import { stagedFile } from './runtime/staged-model.js';
-import { requireDataSpec, warn, withHost, type DataOptions, type VerbOptions } from './verb-options.js';
+import { requireDataSpec, usedThreads, warn, withHost, type DataOptions, type RuntimeOptions, type VerbOptions } from './verb-options.js';
 
 /** Options of `compare`. */
-export interface CompareOptions extends VerbOptions, DataOptions, ThresholdLimits {
+export interface CompareOptions extends VerbOptions, DataOptions, RuntimeOptions, ThresholdLimits {
   /** Path of the baseline, usually the fp32 model. */
   readonly baseline: string;
   /** Paths of the models to compare with it. */
@@ -67,22 +67,23 @@ export async function compare(options: CompareOptions): Promise<CompareResult> {
   for (const path of paths) sizes.push(modelSize(path, await readModel(path)));
   return withHost(options, async (host, shared) => {
     const [baseline, ...candidates] = paths.map(stagedFile);
-    const threads = options.threads ?? 0;
-    const { labels, metric } = options;
+    const { labels, metric, runtime = 'node', threads = 0 } = options;
     const judged = await host.run(judgeTask, {
       baseline: baseline!,
       candidates: candidates.map((model) => ({ model })),
       data,
       threads,
+      runtime,
       labels,
       metric,
     });
     const { runs, warmup } = { runs: options.runs ?? TIMING_DEFAULTS.runs, warmup: options.warmup ?? TIMING_DEFAULTS.warmup };
-    const times = await host.run(timeTask, { models: [baseline!, ...candidates], data, runs, warmup, threads });
+    const times = await host.run(timeTask, { models: [baseline!, ...candidates], data, runs, warmup, threads, runtime });
+    const used = { ...options, threads: await usedThreads(host, options) };
     const comparisons: Comparison[] = [];
     for (const [i, model] of candidates.entries()) {
-      const integer = await prove(host, { model, data, threads });
-      comparisons.push(describeCandidate(options, shared, judged, i, { path: paths[i + 1]!, sizeBytes: sizes[i + 1]! }, sizes[0]!, times[0]!, times[i + 1]!, integer));
+      const integer = await proveIn(runtime, host, { model, data, threads });
+      comparisons.push(describeCandidate(used, shared, judged, i, { path: paths[i + 1]!, sizeBytes: sizes[i + 1]! }, sizes[0]!, times[0]!, times[i + 1]!, integer));
     }
     const head: CompareHead = { schema: 'qdq.compare/1', baseline: { path: options.baseline, sizeBytes: sizes[0]! }, samples: judged.samples };
     return comparisons.length === 1 ? { ...head, ...comparisons[0]! } : { ...head, candidates: comparisons };

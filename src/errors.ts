@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'plan-mismatch'
   | 'opset-unsupported'
   | 'nothing-to-quantize'
+  | 'runtime-missing'
   | 'runtime-rejected'
   | 'operator-missing'
   | 'runtime-crashed'

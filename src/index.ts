@@ -10,4 +10,4 @@ export { QdqError, type ErrorCode } from './errors.js';
 export type { Graph, Model, Node } from './graph/model.js';
 export type { Tensor } from './tensor/tensor.js';
 export type { ProgressEvent, Warning } from './progress.js';
-export type { IntegerNode, IntegerReport } from './runtime/integer-report.js';
+export type { FusedReport, IntegerNode, IntegerReport } from './runtime/integer-report.js';

@@ -1,4 +1,4 @@
-import { coverageOrWarning } from './coverage-or-warning.js';
+import { coverageOrWarning, webRunOrWarning } from './coverage-or-warning.js';
 import { subgraphsOf } from './graph/attributes.js';
 import type { Graph, ValueInfo } from './graph/model.js';
 import { modelDigest, modelSize, readModel } from './onnx/read-model.js';
@@ -6,10 +6,10 @@ import type { IntegerReport } from './runtime/integer-report.js';
 import { saturationProbeTask, type SaturationProbe } from './runtime/saturation-probe.js';
 import { allNodes } from './graph/traversal.js';
 import type { Warning } from './progress.js';
-import { warn, withHost, type VerbOptions } from './verb-options.js';
+import { warn, withHost, type RuntimeOptions, type VerbOptions } from './verb-options.js';
 
 /** Options of `inspect`. */
-export interface InspectOptions extends VerbOptions {
+export interface InspectOptions extends VerbOptions, RuntimeOptions {
   /** Path of the model. */
   readonly model: string;
   /** Also find out whether u8 × s8 products are added exactly on this machine. */
@@ -47,7 +47,7 @@ export interface InspectResult {
   /** Nodes by operator type, those inside bodies included; operators outside the ONNX domain as domain.type. */
   readonly operators: Readonly<Record<string, number>>;
   readonly initializers: { readonly byType: Readonly<Record<string, TypeTotal>> };
-  /** null where the runtime lacks an operator, which a warning names. */
+  /** null where the runtime lacks an operator, or onnxruntime-web cannot run the model on random samples; a warning says so. */
   readonly integer: IntegerReport | null;
   /** With `probe`: what extreme u8 × s8 products come to on this machine; otherwise null. */
   readonly probe: SaturationProbe | null;
@@ -64,8 +64,10 @@ export async function inspect(options: InspectOptions): Promise<InspectResult> {
   return withHost(options, async (host, warnings) => {
     const model = await readModel(options.model);
     const { graph } = model;
+    const report = (warning: Warning) => warn(options, warnings, warning);
+    const looked = options.runtime === 'web' ? webRunOrWarning(host, options.model, options.threads ?? 0, report) : coverageOrWarning(host, options.model, report);
     // The digest is computed here while the child process looks at what the runtime makes of the file.
-    const [sha256, integer] = await Promise.all([modelDigest(options.model, model), coverageOrWarning(host, options.model, (warning) => warn(options, warnings, warning))]);
+    const [sha256, integer] = await Promise.all([modelDigest(options.model, model), looked]);
     return {
       schema: 'qdq.inspect/1',
       model: {

@@ -7,7 +7,7 @@ import type { Decision, QuantizationPlan } from './quantization/plan.js';
 import type { TargetName } from './quantization/target.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import type { RuntimeHost } from './runtime/host.js';
-import type { IntegerReport } from './runtime/integer-report.js';
+import type { FusedReport } from './runtime/integer-report.js';
 import type { MethodTrial } from './search/choose-method.js';
 import type { PlanRecord } from './search/plan-record.js';
 import type { SearchResult } from './search/search.js';
@@ -50,7 +50,7 @@ export interface QuantizedModel {
   readonly model: Model;
   readonly changes: readonly Change[];
   /** What it runs as; null without verification, and where that waits for the file. */
-  readonly integer: IntegerReport | null;
+  readonly integer: FusedReport | null;
   /** Whether what it runs as is to be looked up in the file: a copy to look at would take as much disk and time again. */
   readonly verifyWritten: boolean;
   /** File to judge it against, where that is not the model that came in. */

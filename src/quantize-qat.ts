@@ -37,7 +37,7 @@ import type { QuantizeOptions } from './quantize-options.js';
 import { constantEvaluator } from './runtime/evaluate-constants.js';
 import type { RuntimeHost } from './runtime/host.js';
 import { inferTypes } from './runtime/infer-types.js';
-import type { IntegerReport } from './runtime/integer-report.js';
+import type { FusedReport } from './runtime/integer-report.js';
 import { kernelCoverage } from './runtime/kernel-coverage.js';
 import { stageModel, stagedFile } from './runtime/staged-model.js';
 import { representableRange, type QuantizedType } from './tensor/affine.js';
@@ -196,7 +196,7 @@ function domainOf({ graph }: Model): string {
 }
 
 /** Takes out pairs that the runtime converts by for no integer kernel, until none is left. */
-async function withoutDangling(host: RuntimeHost, model: Model, folder: string): Promise<{ model: Model; integer: IntegerReport; changes: readonly Change[] }> {
+async function withoutDangling(host: RuntimeHost, model: Model, folder: string): Promise<{ model: Model; integer: FusedReport; changes: readonly Change[] }> {
   const changes: Change[] = [];
   let current = model;
   for (let round = 0; ; round++) {
@@ -208,12 +208,12 @@ async function withoutDangling(host: RuntimeHost, model: Model, folder: string):
   }
 }
 
-function runsAs(when: string, { computeNodes, integerNodes, danglingQdqNodes }: IntegerReport): string {
+function runsAs(when: string, { computeNodes, integerNodes, danglingQdqNodes }: FusedReport): string {
   return `${when}, ${integerNodes} of ${computeNodes} compute nodes run on integers, with ${danglingQdqNodes} dangling Q/DQ nodes`;
 }
 
 /** Every node but Q and DQ, with what it became. */
-function describeNodes({ graph }: Model, integer: IntegerReport | undefined, reasons: ReadonlyMap<string, string>): QuantizedNode[] {
+function describeNodes({ graph }: Model, integer: FusedReport | undefined, reasons: ReadonlyMap<string, string>): QuantizedNode[] {
   const index = indexOf(graph);
   const reported = new Map(integer?.nodes.map((node) => [node.name, node]));
   return graph.nodes.flatMap((node): QuantizedNode[] => {

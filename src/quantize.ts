@@ -24,7 +24,7 @@ import { quantizeFloat16 } from './quantize-float16.js';
 import { carriesQdq, quantizeQat } from './quantize-qat.js';
 import { quantizeStatic } from './quantize-static.js';
 import { quantizeWeightOnly } from './quantize-weight-only.js';
-import type { IntegerNode, IntegerReport } from './runtime/integer-report.js';
+import type { IntegerNode, FusedReport } from './runtime/integer-report.js';
 import type { MethodTrial } from './search/choose-method.js';
 import { recordText } from './search/plan-record.js';
 import type { SlowNode } from './search/slow-nodes.js';
@@ -54,7 +54,7 @@ export interface QuantizeResult {
   readonly output: { readonly path: string; readonly sizeBytes: number; readonly sha256: string } | null;
   readonly nodes: readonly QuantizedNode[];
   readonly changes: readonly Change[];
-  readonly integer: IntegerReport | null;
+  readonly integer: FusedReport | null;
   readonly check: QuantizeCheck | null;
   /** Where the result is slower than the float model: the nodes that cost time on integers. */
   readonly slowNodes: readonly SlowNode[];
@@ -220,7 +220,7 @@ function refuseQuantized(model: Model, { model: path, mode = QUANTIZE_DEFAULTS.m
 }
 
 /** The plan knows why a node was left in float; the fused graph only shows that it is. A static plan does not look into bodies. */
-function withPlanReasons(report: IntegerReport, planned: readonly QuantizedNode[], mode: QuantizedModel['mode']): IntegerReport {
+function withPlanReasons(report: FusedReport, planned: readonly QuantizedNode[], mode: QuantizedModel['mode']): FusedReport {
   const reasons = new Map(planned.flatMap(({ name, decision, reason }) => (decision === 'float' && reason ? [[name, reason] as const] : [])));
   const known = new Set(planned.map(({ name }) => name));
   const reasonOf = ({ name, reason }: IntegerNode) => reasons.get(name) ?? (mode === 'static' && !known.has(name) ? IN_BODY : reason);

@@ -1,5 +1,5 @@
 import { outputsTask, type WrittenOutput } from './evaluation/outputs.js';
-import { prove } from './evaluation/prove.js';
+import { proveIn } from './evaluation/prove.js';
 import { timeTask } from './evaluation/time.js';
 import { TIMING_DEFAULTS } from './defaults.js';
 import { statsOf, type Stats } from './metrics/statistics.js';
@@ -7,10 +7,10 @@ import type { Warning } from './progress.js';
 import type { IntegerReport } from './runtime/integer-report.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { readModel } from './onnx/read-model.js';
-import { requireDataSpec, withHost, type DataOptions, type VerbOptions } from './verb-options.js';
+import { requireDataSpec, usedThreads, withHost, type DataOptions, type RuntimeOptions, type VerbOptions } from './verb-options.js';
 
 /** Options of `run`. */
-export interface RunOptions extends VerbOptions, DataOptions {
+export interface RunOptions extends VerbOptions, DataOptions, RuntimeOptions {
   /** Path of the model. */
   readonly model: string;
   /** Where outputs go: a folder (one .npz a sample), or a .npz file (samples joined along axis 0). */
@@ -44,20 +44,20 @@ export async function run(options: RunOptions): Promise<RunResult> {
   const data = requireDataSpec(options);
   await readModel(options.model);
   const model = stagedFile(options.model);
-  const threads = options.threads ?? 0;
+  const { threads = 0, runtime = 'node' } = options;
   return withHost(options, async (host, warnings) => {
-    const { samples, outputs, files } = await host.run(outputsTask, { model, data, threads, ...(options.outputs === undefined ? {} : { to: options.outputs }) });
+    const { samples, outputs, files } = await host.run(outputsTask, { model, data, threads, runtime, ...(options.outputs === undefined ? {} : { to: options.outputs }) });
     const runs = options.runs ?? TIMING_DEFAULTS.runs;
     const warmup = options.warmup ?? TIMING_DEFAULTS.warmup;
-    const times = runs > 0 ? await host.run(timeTask, { models: [model], data, runs, warmup, threads }) : [[]];
+    const times = runs > 0 ? await host.run(timeTask, { models: [model], data, runs, warmup, threads, runtime }) : [[]];
     return {
       schema: 'qdq.run/1',
       samples,
-      threads,
+      threads: await usedThreads(host, options),
       latencyMs: statsOf(times[0]!),
       outputs,
       files,
-      integer: await prove(host, { model, data, threads }),
+      integer: await proveIn(runtime, host, { model, data, threads }),
       warnings,
     };
   });

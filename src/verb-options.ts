@@ -2,6 +2,8 @@ import type { DataSpec, ImageOptions } from './data/data-spec.js';
 import { QdqError } from './errors.js';
 import type { ProgressListener, Warning } from './progress.js';
 import { RuntimeHost } from './runtime/host.js';
+import type { RuntimeName } from './runtime/runtime-names.js';
+import { webFactsTask } from './runtime/web-binding.js';
 
 /** Options that every verb takes. */
 export interface VerbOptions {
@@ -11,6 +13,12 @@ export interface VerbOptions {
   readonly onWarning?: ((warning: Warning) => void) | undefined;
   /** Stops the work; the promise is rejected with code `interrupted` and nothing is left behind. */
   readonly signal?: AbortSignal | undefined;
+}
+
+/** Where models run. */
+export interface RuntimeOptions {
+  /** `web`: onnxruntime-web's WebAssembly, an optional dependency. onnxruntime-node where absent. */
+  readonly runtime?: RuntimeName | undefined;
 }
 
 /** Which samples to use; see `DataSpec` for the meaning of each field. */
@@ -65,6 +73,11 @@ export async function withHost<T>(options: VerbOptions, work: (host: RuntimeHost
 export function warn(options: VerbOptions, warnings: Warning[], warning: Warning): void {
   warnings.push(warning);
   options.onWarning?.(warning);
+}
+
+/** Threads inside one operator, as results tell them: 0 is one for each core. onnxruntime-web tells how many it took once a session is open. */
+export async function usedThreads(host: RuntimeHost, { threads = 0, runtime }: VerbOptions & RuntimeOptions): Promise<number> {
+  return runtime === 'web' ? (await host.run(webFactsTask, undefined)).threads : threads;
 }
 
 type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };

@@ -2,7 +2,7 @@ import type { Change } from './passes/pass.js';
 import { repairPlan } from './quantization/repair.js';
 import { floatAlternatives, withFloatNodes } from './quantization/untangle.js';
 import type { RuntimeHost } from './runtime/host.js';
-import type { IntegerReport } from './runtime/integer-report.js';
+import type { FusedReport } from './runtime/integer-report.js';
 import { kernelCoverage, type CoverageOptions, type KernelCoverage } from './runtime/kernel-coverage.js';
 import { stageForLook } from './runtime/staged-model.js';
 import type { PlannedModel, Planner } from './search/planner.js';
@@ -14,7 +14,7 @@ const MAX_ROUNDS = 16;
 export interface VerifiedPlan {
   readonly planned: PlannedModel;
   readonly quantized: ReturnType<Planner['quantize']>;
-  readonly integer: IntegerReport;
+  readonly integer: FusedReport;
   readonly changes: readonly Change[];
 }
 

@@ -26,6 +26,7 @@ const SHARED = ['src/errors.ts', 'src/progress.ts', 'src/version.ts'];
 const PACKAGES: Readonly<Record<string, RegExp>> = {
   protobufjs: /^src\/onnx\//,
   'onnxruntime-node': /^src\/runtime\//,
+  'onnxruntime-web': /^src\/runtime\//,
   commander: /^commands\//,
   ora: /^commands\//,
   chalk: /^(commands\/|src\/report\/terminal\.ts$)/,
@@ -93,11 +94,18 @@ describe('architecture', () => {
     });
   }
 
+  test('what may not be installed is imported when it is asked for, and not before', () => {
+    const users = sources.filter((file) => imports.get(file)!.includes('onnxruntime-web'));
+    assert.deepEqual(users, ['src/runtime/web-binding.ts']);
+    assert.doesNotMatch(readFileSync(join(root, users[0]!), 'utf8'), /^(import|export) (?!type ).* from 'onnxruntime-web'/m);
+  });
+
   test('every package imported is a dependency', () => {
-    const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { dependencies: Record<string, string> };
+    const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<'dependencies' | 'peerDependencies', Record<string, string>>;
     const used = new Set([...imports.values()].flat().map(packageOf));
-    assert.deepEqual([...used].filter((name) => name !== undefined && name !== 'qdq' && !(name in dependencies)), []);
-    assert.deepEqual(Object.keys(dependencies).filter((name) => !used.has(name)), [], 'dependencies that nothing imports');
+    const named = Object.keys({ ...dependencies, ...peerDependencies });
+    assert.deepEqual([...used].filter((name) => name !== undefined && name !== 'qdq' && !named.includes(name)), []);
+    assert.deepEqual(named.filter((name) => !used.has(name)), [], 'dependencies that nothing imports');
   });
 
   test('files do not import each other in a circle', () => {

@@ -65,10 +65,10 @@ async function judgeOurselves(fp32: string, candidate: string, data: JudgingData
     for (const { runsAs, opType } of integer.nodes) if (runsAs === 'float') float[opType] = (float[opType] ?? 0) + 1;
     return {
       compute: integer.computeNodes,
-      integer: integer.integerNodes,
+      integer: integer.integerNodes!,
       float,
       floatWeighted: null,
-      qdq: integer.danglingQdqNodes,
+      qdq: integer.danglingQdqNodes!,
       sqnr: outputs.map(({ sqnrDb }) => sqnrDb),
       exactSqnr: null,
       agreement: outputs[0]?.agreement ?? null,

@@ -8,6 +8,7 @@ import { builtInMetric, metricDrop } from '../metrics/task-metrics.js';
 import { loadMetric } from '../metrics/load-metric.js';
 import { OutputErrorAccumulator, type OutputError } from '../metrics/output-error.js';
 import type { MetricDefinition, MetricResult, TaskMetric } from '../metrics/task-metrics.js';
+import type { RuntimeName } from '../runtime/runtime-names.js';
 import type { Session } from '../runtime/session.js';
 import { openStaged, readStaged, type StagedModel } from '../runtime/staged-model.js';
 import { defineTask, type TaskContext } from '../runtime/task.js';
@@ -32,6 +33,8 @@ export interface JudgeArguments {
   /** Task metric, built in or a module; needs labels. */
   readonly metric?: string | undefined;
   readonly threads?: number;
+  /** Where all of them run; in onnxruntime-node where absent. */
+  readonly runtime?: RuntimeName | undefined;
 }
 
 /** How one candidate compares with the baseline. */
@@ -77,11 +80,11 @@ async function judge(args: JudgeArguments, context: TaskContext): Promise<JudgeR
   for (const warning of data.warnings) context.warn(warning);
   const names = await data.names();
   const task = await labeledTask(args, await all.names(), await everyName(args.data, inputs, all));
-  const threads = args.threads ?? 0;
-  const baseline = await openStaged(args.baseline, { threads });
+  const settings = { threads: args.threads ?? 0, runtime: args.runtime };
+  const baseline = await openStaged(args.baseline, settings);
   const judged = [];
   for (const { model, simulate } of args.candidates) {
-    const session = await openStaged(model, { threads, simulateQdq: simulate ?? false });
+    const session = await openStaged(model, { ...settings, simulateQdq: simulate ?? false });
     judged.push({ session, errors: new Map<string, OutputErrorAccumulator>(), metric: task?.definition.create() });
   }
   const baselineMetric = task?.definition.create();

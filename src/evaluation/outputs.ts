@@ -5,6 +5,7 @@ import type { DataSpec } from '../data/data-spec.js';
 import { modelInputs } from '../data/model-inputs.js';
 import { writeNpz } from '../data/npz.js';
 import { messageOf, QdqError } from '../errors.js';
+import type { RuntimeName } from '../runtime/runtime-names.js';
 import { openStaged, readStaged, type StagedModel } from '../runtime/staged-model.js';
 import { defineTask, type TaskContext } from '../runtime/task.js';
 import type { DType } from '../tensor/dtype.js';
@@ -15,6 +16,8 @@ export interface OutputsArguments {
   readonly model: StagedModel;
   readonly data: DataSpec;
   readonly threads: number;
+  /** Where it runs; in onnxruntime-node where absent. */
+  readonly runtime?: RuntimeName | undefined;
   /** A folder, which takes one .npz a sample, or a .npz file, which takes all samples joined along axis 0. */
   readonly to?: string;
 }
@@ -32,7 +35,7 @@ export const outputsTask = defineTask(import.meta.url, 'outputsTask', async (arg
   const { graph } = await readStaged(args.model);
   const data = await openData(args.data, modelInputs(graph));
   for (const warning of data.warnings) context.warn(warning);
-  const session = await openStaged(args.model, { threads: args.threads });
+  const session = await openStaged(args.model, { threads: args.threads, runtime: args.runtime });
   const intoFile = args.to?.endsWith('.npz') ? args.to : undefined;
   const intoFolder = intoFile ? undefined : args.to;
   if (intoFolder) await createFolder(intoFolder);

@@ -2,9 +2,11 @@ import { performance } from 'node:perf_hooks';
 import { openData } from '../data/open-data.js';
 import type { DataSpec } from '../data/data-spec.js';
 import { modelInputs } from '../data/model-inputs.js';
-import { toFeeds, type Session } from '../runtime/session.js';
+import type { RuntimeName } from '../runtime/runtime-names.js';
+import type { Session } from '../runtime/session.js';
 import { openStaged, readStaged, type StagedModel } from '../runtime/staged-model.js';
 import { defineTask, type TaskContext } from '../runtime/task.js';
+import type { Tensor } from '../tensor/tensor.js';
 
 /** Samples that runs take turns on. */
 const MAX_SAMPLES = 8;
@@ -21,15 +23,18 @@ export interface TimeArguments {
   /** Runs of each model before those. */
   readonly warmup: number;
   readonly threads: number;
+  /** Where they run; in onnxruntime-node where absent. */
+  readonly runtime?: RuntimeName | undefined;
   /** Stops early after this long, with no fewer than a fifth of the runs. */
   readonly budgetMs?: number;
 }
 
 /** Times of each model in milliseconds, run by run; the i-th of all models were taken one after another on the same sample. */
 export const timeTask = defineTask(import.meta.url, 'timeTask', async (args: TimeArguments, context: TaskContext): Promise<number[][]> => {
-  const feeds = await readFeeds(args);
-  const sessions = [];
-  for (const model of args.models) sessions.push(await openStaged(model, { threads: args.threads }));
+  const samples = await readSamples(args);
+  const sessions: Session[] = [];
+  for (const model of args.models) sessions.push(await openStaged(model, sessionOptions(args)));
+  const feeds = samples.map((sample) => sessions[0]!.toFeeds(sample));
   const onRun = (done: number) => context.progress({ stage: 'timing', done, total: args.runs, unit: 'runs' });
   const times = await timeInTurn(sessions, feeds, args, onRun);
   await Promise.all(sessions.map((session) => session.release()));
@@ -47,12 +52,13 @@ export interface PairedTimes {
  * of the others' weights, as it will not where it is used. `runs` and `budgetMs` are of each candidate.
  */
 export const timePairsTask = defineTask(import.meta.url, 'timePairsTask', async (args: TimeArguments, context: TaskContext): Promise<PairedTimes[]> => {
-  const feeds = await readFeeds(args);
+  const samples = await readSamples(args);
   const [first, ...candidates] = args.models;
-  const baseline = await openStaged(first!, { threads: args.threads });
+  const baseline = await openStaged(first!, sessionOptions(args));
+  const feeds = samples.map((sample) => baseline.toFeeds(sample));
   const pairs: PairedTimes[] = [];
   for (const model of candidates) {
-    const candidate = await openStaged(model, { threads: args.threads });
+    const candidate = await openStaged(model, sessionOptions(args));
     const [baselineMs, candidateMs] = await timeInTurn([baseline, candidate], feeds, args, () => undefined);
     await candidate.release();
     pairs.push({ baselineMs: baselineMs!, candidateMs: candidateMs! });
@@ -62,18 +68,20 @@ export const timePairsTask = defineTask(import.meta.url, 'timePairsTask', async 
   return pairs;
 });
 
-type Feeds = ReturnType<typeof toFeeds>;
+type Feeds = ReturnType<Session['toFeeds']>;
 
-async function readFeeds({ models, data, only: names }: TimeArguments): Promise<Feeds[]> {
+const sessionOptions = ({ threads, runtime }: TimeArguments) => ({ threads, runtime });
+
+async function readSamples({ models, data, only: names }: TimeArguments): Promise<ReadonlyMap<string, Tensor>[]> {
   const { graph } = await readStaged(models[0]!);
   const all = await openData(data, modelInputs(graph));
   const only = names && new Set(names);
-  const feeds: Feeds[] = [];
-  for await (const sample of all.filter((name, i) => (only ? only.has(name) : i < MAX_SAMPLES))) {
-    feeds.push(toFeeds(sample.inputs));
-    if (feeds.length === MAX_SAMPLES) break;
+  const samples: ReadonlyMap<string, Tensor>[] = [];
+  for await (const { inputs } of all.filter((name, i) => (only ? only.has(name) : i < MAX_SAMPLES))) {
+    samples.push(inputs);
+    if (samples.length === MAX_SAMPLES) break;
   }
-  return feeds;
+  return samples;
 }
 
 async function timeInTurn(

@@ -21,7 +21,7 @@ export interface ThresholdFigures {
   readonly outputs: readonly OutputError[];
   readonly drop: number | null;
   readonly speedup: { readonly median: number } | null;
-  readonly integer: { readonly computeNodes: number; readonly integerNodes: number } | null;
+  readonly integer: { readonly computeNodes: number; readonly integerNodes: number | null } | null;
   readonly sizeRatio: number | null;
 }
 
@@ -95,5 +95,6 @@ function whole(value: number | null): Figure {
 }
 
 function integerShare(integer: ThresholdFigures['integer']): number | null {
-  return integer && integer.computeNodes > 0 ? integer.integerNodes / integer.computeNodes : null;
+  if (!integer || integer.integerNodes === null || integer.computeNodes === 0) return null;
+  return integer.integerNodes / integer.computeNodes;
 }

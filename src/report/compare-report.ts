@@ -47,7 +47,7 @@ function sideBySide(result: CompareResult, all: readonly Comparison[], labels: r
     rows: [
       row('size', bytes(result.baseline.sizeBytes), ({ candidate }) => bytes(candidate.sizeBytes)),
       row('size, of the baseline', '', ({ sizeRatio }) => percent(sizeRatio)),
-      row('compute nodes on integers', '', ({ integer }) => `${groupThousands(integer.integerNodes)} of ${groupThousands(integer.computeNodes)}`),
+      row('compute nodes on integers', '', ({ integer }) => `${orNotAvailable(integer.integerNodes, groupThousands)} of ${groupThousands(integer.computeNodes)}`),
       row('latency, median ± stddev', orNotAvailable(baselineMs, medianText), ({ latency }) => orNotAvailable(latency.candidateMs, medianText)),
       row('latency, min … max', orNotAvailable(baselineMs, rangeText), ({ latency }) => orNotAvailable(latency.candidateMs, rangeText)),
       row('timed runs', orNotAvailable(baselineMs, ({ n }) => groupThousands(n)), ({ latency }) => orNotAvailable(latency.candidateMs, ({ n }) => groupThousands(n))),

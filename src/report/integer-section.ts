@@ -1,6 +1,6 @@
 import type { IntegerNode, IntegerReport, TimeSplit } from '../runtime/integer-report.js';
 import { facts, heading, paragraph, span, type Block, type Cell, type Column, type Fact, type Tone } from './document.js';
-import { bytes, countOf, duration, groupThousands, orNotAvailable, percent, someOf } from './format.js';
+import { bytes, countOf, duration, groupThousands, NOT_AVAILABLE, orNotAvailable, percent, someOf } from './format.js';
 
 const NAMES_SHOWN = 3;
 const REASONS_SHOWN = 3;
@@ -24,7 +24,7 @@ export function integerSentence(integer: IntegerReport): string {
   if (integer.computeNodes === 0) return 'the model has no compute nodes (Conv, MatMul, Gemm and their like)';
   const kernels = countKernels(integer.nodes.filter(({ runsAs }) => runsAs === 'integer'));
   const shares = [
-    `${groupThousands(integer.integerNodes)} of ${countOf(integer.computeNodes, 'compute node')}`,
+    `${knownIntegers(integer)} of ${countOf(integer.computeNodes, 'compute node')}`,
     ...(integer.macsShare === null ? [] : [`${percent(integer.macsShare)} of the multiply–accumulates`]),
     ...(integer.timeShare === null ? [] : [`${percent(integer.timeShare)} of the time of all nodes`]),
   ];
@@ -33,7 +33,13 @@ export function integerSentence(integer: IntegerReport): string {
     `${subject} ${integer.computeNodes === 1 && shares.length === 1 ? 'runs' : 'run'} on integers${kernels ? ` (${kernels})` : ''}`,
     ...remaining(integer.nodes, 'mixed', 'in part on integers'),
     ...remaining(integer.nodes, 'float', 'stayed float'),
+    ...remaining(integer.nodes, null, 'unknown'),
   ].join('; ');
+}
+
+/** The count, or the least that it can be where some kernels are not known. */
+function knownIntegers({ integerNodes, nodes }: IntegerReport): string {
+  return integerNodes === null ? `at least ${groupThousands(nodes.filter(({ runsAs }) => runsAs === 'integer').length)}` : groupThousands(integerNodes);
 }
 
 function remaining(nodes: readonly IntegerNode[], runsAs: IntegerNode['runsAs'], what: string): string[] {
@@ -55,7 +61,7 @@ function groupByReason(nodes: readonly IntegerNode[]): string {
 
 function countKernels(nodes: readonly IntegerNode[]): string {
   const counts = new Map<string, number>();
-  for (const { kernel } of nodes) counts.set(kernel, (counts.get(kernel) ?? 0) + 1);
+  for (const { kernel } of nodes) counts.set(kernel ?? NOT_AVAILABLE, (counts.get(kernel ?? NOT_AVAILABLE) ?? 0) + 1);
   return [...counts]
     .sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
     .map(([kernel, count]) => `${kernel} ${count}`)
@@ -80,14 +86,15 @@ function describeTime({ totalMs, computeMs, otherIntegerMs, conversionMs, otherM
   return `${duration(totalMs)} of all nodes in one run: ${shown.join(', ')}`;
 }
 
-function integerFacts({ danglingQdqNodes, weightBytes, runtime, provider, cpu, time }: IntegerReport): Fact[] {
+function integerFacts({ danglingQdqNodes, weightBytes, runtime, provider, threads, cpu, time }: IntegerReport): Fact[] {
   const { total, integer, residentInteger } = weightBytes;
   const share = total > 0 ? ` (${percent(integer / total)})` : '';
   return [
     ...(time ? [['time', describeTime(time)] as const] : []),
-    ['Q/DQ', danglingQdqNodes === 0 ? 'no dangling Q/DQ' : span(`${countOf(danglingQdqNodes, 'dangling Q/DQ node')}: they convert for no integer kernel and cost time`, 'warning')],
-    ['weights', `${bytes(total)} in the file, ${bytes(integer)}${share} of them as integers; ${bytes(residentInteger)} of integers in the runtime's memory`],
-    ['runtime', `${runtime}, ${provider} (${cpu})`],
+    ['Q/DQ', danglingQdqNodes === null ? 'not known whether any are left over' : danglingQdqNodes === 0 ? 'no dangling Q/DQ' : span(`${countOf(danglingQdqNodes, 'dangling Q/DQ node')}: they convert for no integer kernel and cost time`, 'warning')],
+    ['weights', `${bytes(total)} in the file, ${bytes(integer)}${share} of them as integers; ${residentInteger === null ? 'not known how much stays integers' : `${bytes(residentInteger)} of integers`} in the runtime's memory`],
+    ['runtime', `${runtime}, ${provider}${threads === undefined ? '' : `, ${countOf(threads, 'thread')}`} (${cpu})`],
+    ...(provider === 'wasm' ? [['proof', 'from the profile of a run: onnxruntime-web cannot write the graph that it fused'] as const] : []),
   ];
 }
 
@@ -112,8 +119,8 @@ interface NodeColumn extends Column {
 const NODE_COLUMNS: readonly NodeColumn[] = [
   { title: 'node', cell: ({ name }) => name },
   { title: 'operator', cell: ({ opType }) => opType },
-  { title: 'runs as', cell: ({ runsAs }) => (runsAs === 'integer' ? span(runsAs, 'good') : span(runsAs, 'warning')) },
-  { title: 'kernel', cell: ({ kernel }) => kernel },
+  { title: 'runs as', cell: ({ runsAs }) => (runsAs === 'integer' ? span(runsAs, 'good') : span(runsAs ?? 'unknown', 'warning')) },
+  { title: 'kernel', cell: ({ kernel }) => kernel ?? NOT_AVAILABLE },
   { title: 'weights', cell: ({ weights }) => weights ?? 'none' },
   { title: 'MACs', align: 'right', isNeeded: haveMacs, cell: ({ macs }) => orNotAvailable(macs, groupThousands) },
   { title: 'share of MACs', isNeeded: haveMacs, cell: ({ macs }, totals) => ({ share: (macs ?? 0) / (totals.macs || 1) }) },

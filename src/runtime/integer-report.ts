@@ -2,9 +2,10 @@
 export interface IntegerNode {
   readonly name: string;
   readonly opType: string;
-  readonly runsAs: 'integer' | 'float' | 'mixed';
-  /** Operator of the fused graph that stands in its place. */
-  readonly kernel: string;
+  /** null where no kernel that ran shows it, which only onnxruntime-web leaves open. */
+  readonly runsAs: 'integer' | 'float' | 'mixed' | null;
+  /** Operator of the fused graph that stands in its place; null as above. */
+  readonly kernel: string | null;
   /** Type of its weight as the file stores it, such as "s8 per channel"; null where no input is constant. */
   readonly weights: string | null;
   /** Multiply–accumulates of one run; null without a run. */
@@ -32,27 +33,45 @@ export interface TimeSplit {
 export interface IntegerReport {
   /** For example "onnxruntime-node 1.30.0". */
   readonly runtime: string;
-  readonly provider: 'cpu';
+  /** `wasm` is onnxruntime-web, which cannot write its fused graph: all that is said about kernels comes from the profile of a run. */
+  readonly provider: 'cpu' | 'wasm';
+  /** Threads that ran, where the runtime tells: onnxruntime-web does. */
+  readonly threads?: number;
   /** Processor and the instruction sets that matter for integers. */
   readonly cpu: string;
   /** Compute nodes of the model as it came in, after constant folding. */
   readonly computeNodes: number;
-  readonly integerNodes: number;
+  /** null where `runsAs` of a node is. */
+  readonly integerNodes: number | null;
   /** Share of multiply–accumulates in integer kernels; null without a run. */
   readonly macsShare: number | null;
   /** Share of measured node time in integer kernels; null without a run. */
   readonly timeShare: number | null;
   /** Where that time went; null without a run. */
   readonly time: TimeSplit | null;
-  /** Q and DQ nodes that survive fusion and convert for no integer kernel. */
-  readonly danglingQdqNodes: number;
+  /** Q and DQ nodes that survive fusion and convert for no integer kernel; null where there is no fused graph to see them in. */
+  readonly danglingQdqNodes: number | null;
   readonly weightBytes: {
     /** Bytes of float and quantized constants in the file. */
     readonly total: number;
     /** Of them, stored as integers of 16 bits or fewer. */
     readonly integer: number;
-    /** Of those, still integers in the graph that the runtime keeps in memory. */
-    readonly residentInteger: number;
+    /** Of those, still integers in the graph that the runtime keeps in memory; null where there is no fused graph. */
+    readonly residentInteger: number | null;
   };
   readonly nodes: readonly IntegerNode[];
+}
+
+/** A node whose kernel was found in the fused graph. */
+export interface FusedNode extends IntegerNode {
+  readonly runsAs: 'integer' | 'float' | 'mixed';
+  readonly kernel: string;
+}
+
+/** A report from the fused graph, which leaves nothing open. */
+export interface FusedReport extends IntegerReport {
+  readonly integerNodes: number;
+  readonly danglingQdqNodes: number;
+  readonly weightBytes: IntegerReport['weightBytes'] & { readonly residentInteger: number };
+  readonly nodes: readonly FusedNode[];
 }

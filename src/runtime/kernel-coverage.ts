@@ -9,7 +9,7 @@ import { constantBehind } from './constant-behind.js';
 import { fusedGraph, markNodes, type FusedGraph } from './fused-graph.js';
 import { floatReason, isDequantized } from './float-reason.js';
 import type { RuntimeHost } from './host.js';
-import type { IntegerNode, IntegerReport } from './integer-report.js';
+import type { FusedNode, FusedReport } from './integer-report.js';
 import { computeArithmetic, isBlockProduct, isDequantize, isIntegerKernel, isQuantize } from './kernels.js';
 import { describeCpu, runtimeVersion } from './machine.js';
 import type { SessionOptions } from './session.js';
@@ -21,7 +21,7 @@ export type CoverageOptions = Pick<SessionOptions, 'fuseInt8'>;
 
 /** What the runtime made of a model. */
 export interface KernelCoverage {
-  readonly report: IntegerReport;
+  readonly report: FusedReport;
   /** Names of nodes that read from a DequantizeLinear in the fused graph, which integer kernels do not. */
   readonly readDequantized: readonly string[];
   /** Names of nodes that stand beside Q and DQ nodes of the fused graph that convert for no integer kernel. */
@@ -78,7 +78,7 @@ function danglingOutputs(fused: FusedGraph): string[] {
 }
 
 /** Joins a model with what the runtime made of it. */
-export function integerReport(model: Model, fused: FusedGraph): IntegerReport {
+export function integerReport(model: Model, fused: FusedGraph): FusedReport {
   const kernels = kernelsByNode(model.graph, fused);
   const nodes = computeNodes(model.graph).map((found) => describeNode(found, kernels.get(found.node)));
   return {
@@ -91,7 +91,7 @@ export function integerReport(model: Model, fused: FusedGraph): IntegerReport {
     timeShare: null,
     time: null,
     danglingQdqNodes: danglingQdq(fused.graph).length,
-    weightBytes: weightBytes(model.graph, fused.graph),
+    weightBytes: { ...storedBytes(model.graph), residentInteger: storedBytes(fused.graph).integer },
     nodes,
   };
 }
@@ -143,7 +143,7 @@ function replacedBy(graph: Graph, kernel: Node): Node[] {
   return [...seen].filter((node) => computeArithmetic(node));
 }
 
-function describeNode({ node, graph, outer }: NodeInGraph, kernel: Node | undefined): IntegerNode {
+function describeNode({ node, graph, outer }: NodeInGraph, kernel: Node | undefined): FusedNode {
   const runsAs = (kernel && computeArithmetic(kernel)) ?? 'float';
   return {
     name: node.name || node.outputs[0] || '',
@@ -158,7 +158,7 @@ function describeNode({ node, graph, outer }: NodeInGraph, kernel: Node | undefi
 }
 
 /** The stored type of the largest constant behind a compute node's inputs, and the type that loading gives it where that is another. */
-function describeWeights(node: Node, graph: Graph): string | null {
+export function describeWeights(node: Node, graph: Graph): string | null {
   if (isBlockProduct(node)) return `u${intAttribute(node, 'bits', 4)} in blocks`;
   const index = indexOf(graph);
   let text: string | null = null;
@@ -258,14 +258,13 @@ function isLookup(index: GraphIndex, dequantize: Node): boolean {
   return gather?.opType === 'Gather' && isQuantizedType(index.constant(gather.inputs[0]!)?.dtype ?? 'unknown');
 }
 
-function weightBytes(graph: Graph, fused: Graph): IntegerReport['weightBytes'] {
+/** Bytes of the constants of a graph and its bodies: of float and quantized types, and of quantized ones alone. */
+export function storedBytes(graph: Graph): { readonly total: number; readonly integer: number } {
   const constants = [...allConstants(graph)];
   const bytes = (tensors: readonly Tensor[]) => tensors.reduce((sum, tensor) => sum + tensor.storage.byteLength, 0);
-  const integers = (tensors: readonly Tensor[]) => bytes(tensors.filter((tensor) => isQuantizedType(tensor.dtype)));
   return {
-    total: bytes(constants.filter((tensor) => isFloat(tensor.dtype) || isQuantizedType(tensor.dtype))),
-    integer: integers(constants),
-    residentInteger: integers([...allConstants(fused)]),
+    total: bytes(constants.filter(({ dtype }) => isFloat(dtype) || isQuantizedType(dtype))),
+    integer: bytes(constants.filter(({ dtype }) => isQuantizedType(dtype))),
   };
 }
 

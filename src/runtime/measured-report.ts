@@ -7,16 +7,28 @@ import { computeArithmetic, isComputeOperator, isDequantize } from './kernels.js
 import { multiplyAccumulates } from './multiply-accumulates.js';
 import type { ProfiledNode } from './profile.js';
 
-/** Adds what a profiled run showed to a report: the kernels that ran, their times, multiply–accumulates and the shares of both. */
-export function withProfile(report: IntegerReport, model: Model, marked: MarkedModel, profiled: readonly ProfiledNode[], runs: number): IntegerReport {
+/** What a kernel that ran says about the node that it stands for; `known` is what the report says without it. */
+export type JudgeKernel = (kernel: ProfiledNode, known: IntegerNode, found: NodeInGraph) => Pick<IntegerNode, 'runsAs' | 'kernel' | 'reason'>;
+
+/**
+ * Adds what a profiled run showed to a report: the kernels that ran, their times, multiply–accumulates and the shares of both. A node that no
+ * kernel of the profile stands for stays as it is.
+ */
+export function withProfile<Report extends IntegerReport>(
+  report: Report,
+  model: Model,
+  marked: MarkedModel,
+  profiled: readonly ProfiledNode[],
+  runs: number,
+  judge: JudgeKernel = besideFusedGraph,
+): Report {
   const found = computeNodes(model.graph);
   const kernels = profiledKernels(model.graph, found, marked, profiled);
   const nodes = report.nodes.map((node, i): IntegerNode => {
     const { node: source, graph } = found[i]!;
     const kernel = kernels.get(source);
     if (!kernel) return node;
-    const runsAs = ranOnIntegers(kernel) ? 'integer' : node.kernel === kernel.opType ? node.runsAs : 'float';
-    return { ...node, runsAs, macs: multiplyAccumulates(source, graph, kernel), timeMs: timeOfRun(kernel, runs), reason: runsAs === 'integer' ? null : (node.reason ?? `it is an integer kernel in the fused graph, but ran as ${kernel.opType} on floats`) };
+    return { ...node, ...judge(kernel, node, found[i]!), macs: multiplyAccumulates(source, graph, kernel), timeMs: timeOfRun(kernel, runs) };
   });
   // A profile shows no accuracy level: whether a MatMulNBits multiplies integers, its node in the fused graph knows.
   const proven = new Set(nodes.flatMap(({ runsAs }, i) => (runsAs === 'integer' ? (kernels.get(found[i]!.node) ?? []) : [])));
@@ -25,13 +37,18 @@ export function withProfile(report: IntegerReport, model: Model, marked: MarkedM
   const integerNodes = nodes.filter((node) => node.runsAs === 'integer');
   return {
     ...report,
-    integerNodes: integerNodes.length,
+    integerNodes: nodes.some(({ runsAs }) => runsAs === null) ? null : integerNodes.length,
     macsShare: nodes.length > 0 && nodes.every((node) => node.macs !== null) ? macs(integerNodes) / macs(nodes) : null,
     timeShare: time && (time.computeMs.integer + time.otherIntegerMs) / time.totalMs,
     time,
     nodes,
   };
 }
+
+const besideFusedGraph: JudgeKernel = (kernel, { runsAs: fused, kernel: name, reason }) => {
+  const runsAs = ranOnIntegers(kernel) ? 'integer' : name === kernel.opType ? fused : 'float';
+  return { runsAs, kernel: name, reason: runsAs === 'integer' ? null : (reason ?? `it is an integer kernel in the fused graph, but ran as ${kernel.opType} on floats`) };
+};
 
 /** Where the time of one run went; null where no time was measured. */
 function splitTime(profiled: readonly ProfiledNode[], isInteger: (node: ProfiledNode) => boolean, runs: number): TimeSplit | null {
@@ -59,7 +76,7 @@ function timeOfRun({ timesMs }: ProfiledNode, runs: number): number {
 }
 
 /** Whether a node worked on integers: by its operator, or because it moved quantized elements. */
-function ranOnIntegers({ opType, inputs }: ProfiledNode): boolean {
+export function ranOnIntegers({ opType, inputs }: ProfiledNode): boolean {
   const kernel = { name: '', opType, domain: '', inputs: [], outputs: [], attributes: new Map() };
   if (computeArithmetic(kernel) === 'integer' || opType.startsWith('QLinear')) return true;
   return /^u?int(8|16)$/.test(inputs[0]?.type ?? '') && !isDequantize(kernel) && !isComputeOperator(opType);

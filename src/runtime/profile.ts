@@ -1,7 +1,6 @@
-import { readdir, readFile, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
 import type { Tensor } from '../tensor/tensor.js';
-import { Session, toFeeds } from './session.js';
+import { Session } from './session.js';
+import type { SessionOptions } from './session-options.js';
 
 /** One node as it ran. */
 export interface ProfiledNode {
@@ -38,16 +37,16 @@ const SUFFIX = '_kernel_time';
 export async function profileRuns(
   bytes: Uint8Array,
   feeds: readonly ReadonlyMap<string, Tensor>[],
-  options: { readonly runs: number; readonly warmup: number; readonly threads: number; readonly externalDataFolder: string; readonly scratchPrefix: string },
+  options: Pick<SessionOptions, 'runtime' | 'threads' | 'externalDataFolder'> & { readonly runs: number; readonly warmup: number; readonly scratchPrefix: string },
 ): Promise<ProfiledNode[]> {
-  const { scratchPrefix, threads, externalDataFolder } = options;
-  const session = await Session.open(bytes, { profilePrefix: scratchPrefix, threads, externalDataFolder });
-  const converted = feeds.map(toFeeds);
-  for (let run = 0; run < options.warmup + options.runs; run++) await session.runRaw(converted[run % converted.length]!);
-  session.endProfiling();
+  const { runs, warmup, scratchPrefix, ...settings } = options;
+  const session = await Session.open(bytes, { ...settings, profilePrefix: scratchPrefix });
+  const converted = feeds.map((sample) => session.toFeeds(sample));
+  for (let run = 0; run < warmup + runs; run++) await session.runRaw(converted[run % converted.length]!);
+  const trace = await session.endProfiling();
   await session.release();
   const nodes = new Map<string, ProfiledNode>();
-  for (const event of await readTrace(scratchPrefix)) {
+  for (const event of (trace ? JSON.parse(trace) : []) as TraceEvent[]) {
     if (event.cat !== 'Node' || !event.name?.endsWith(SUFFIX) || event.dur === undefined) continue;
     const name = event.name.slice(0, -SUFFIX.length);
     const timesMs = nodes.get(name)?.timesMs ?? [];
@@ -61,17 +60,6 @@ export async function profileRuns(
 /** Index of a node's first run after the warm-up. A node inside a body may run several times, or not at all, in one run of the model. */
 function warmedUp(count: number, { runs, warmup }: { readonly runs: number; readonly warmup: number }): number {
   return Math.floor((count * warmup) / (runs + warmup));
-}
-
-/** The binding does not say where it put the trace: the runtime adds date and time to the prefix. */
-async function readTrace(prefix: string): Promise<TraceEvent[]> {
-  const folder = dirname(prefix);
-  const [name] = (await readdir(folder)).filter((file) => file.startsWith(basename(prefix)) && file.endsWith('.json')).sort().reverse();
-  if (!name) return [];
-  const path = join(folder, name);
-  const events = JSON.parse(await readFile(path, 'utf8')) as TraceEvent[];
-  await rm(path);
-  return events;
 }
 
 function profiledValue(entry: Readonly<Record<string, readonly number[]>>): ProfiledValue {

@@ -1,31 +1,14 @@
-import { createRequire } from 'node:module';
-import { basename } from 'node:path';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { QdqError, messageOf } from '../errors.js';
 import { dtypeInfo, type DType } from '../tensor/dtype.js';
 import { arrayConstructor, memoryStorage, tensorFromArray, typedArrayOf, type Tensor, type TypedArray } from '../tensor/tensor.js';
+import type { Binding } from './binding.js';
+import { loadNodeBinding } from './node-binding.js';
+import type { RuntimeName } from './runtime-names.js';
+import type { SessionOptions } from './session-options.js';
+import { loadWebBinding } from './web-binding.js';
 
-/** How far onnxruntime rewrites the graph; Q/DQ fuse from `extended` on. */
-export type Optimization = 'disabled' | 'basic' | 'extended' | 'all';
-
-/** How a session is opened. */
-export interface SessionOptions {
-  /** Threads inside one operator; 0 lets the runtime choose one for each core. */
-  readonly threads?: number;
-  readonly optimization?: Optimization;
-  /** Where the runtime writes the graph that it will run. */
-  readonly optimizedModelPath?: string;
-  /** Path prefix of the profile that `endProfiling` finishes. */
-  readonly profilePrefix?: string;
-  /** Runs Q/DQ as they are written, in float: separates quantization loss from kernel loss. */
-  readonly simulateQdq?: boolean;
-  /** Fuses s8 activations as on ARM64, where they are right; on x64 the products are slow, so only what fuses is of interest. */
-  readonly fuseInt8?: boolean;
-  /** Whether kernels may keep weights in forms of their own, which takes memory and makes runs faster; true where absent. */
-  readonly prepack?: boolean;
-  /** Folder against which external data is resolved when the model is given as bytes. */
-  readonly externalDataFolder?: string;
-}
+export type { Optimization, SessionOptions } from './session-options.js';
 
 /** A value that a session takes or gives. */
 export interface SessionValue {
@@ -35,18 +18,17 @@ export interface SessionValue {
   readonly shape: readonly (number | string)[];
 }
 
-/** Initializers from this size on go to a side file of the optimized model: together they may not fit a protobuf message. */
-const LARGE_INITIALIZER_BYTES = '1048576';
+const bindings = new Map<RuntimeName, Binding>();
 
-// onnxruntime-node is CommonJS whose ES entry would load its lazy parts at once.
-// Its telemetry leaves files in the temporary folder of every process; whoever wants it sets the variable.
-process.env['ORT_DISABLE_TELEMETRY'] ??= '1';
-const load = () => createRequire(import.meta.url)('onnxruntime-node') as typeof import('onnxruntime-node');
-let runtime: typeof import('onnxruntime-node') | undefined;
+async function bindingOf(runtime: RuntimeName): Promise<Binding> {
+  const binding = bindings.get(runtime) ?? (runtime === 'web' ? await loadWebBinding() : loadNodeBinding());
+  bindings.set(runtime, binding);
+  return binding;
+}
 
-/** Loads the runtime's library ahead of the first session. */
-export function preloadRuntime(): void {
-  runtime ??= load();
+/** Loads the library of onnxruntime-node ahead of the first session. */
+export async function preloadRuntime(): Promise<void> {
+  await bindingOf('node');
 }
 
 /** A loaded model. Belongs into the runtime's child process: `run` blocks the event loop. */
@@ -54,53 +36,37 @@ export class Session {
   readonly inputs: readonly SessionValue[];
   readonly outputs: readonly SessionValue[];
   readonly #session: InferenceSession;
+  readonly #binding: Binding;
+  readonly #options: SessionOptions;
   /** Outputs to ask for where the model has others too: the binding refuses a run that gives a sequence or a map. */
   readonly #tensorOutputs: readonly string[] | undefined;
 
-  private constructor(session: InferenceSession) {
+  private constructor(session: InferenceSession, binding: Binding, options: SessionOptions) {
     this.#session = session;
+    this.#binding = binding;
+    this.#options = options;
     this.inputs = session.inputMetadata.map(sessionValue);
     this.outputs = session.outputMetadata.map(sessionValue);
     const tensors = this.outputs.filter(({ dtype }) => dtype !== 'unknown').map(({ name }) => name);
     this.#tensorOutputs = tensors.length < this.outputs.length ? tensors : undefined;
   }
 
-  /** Loads a model from a file or from bytes. Throws `runtime-rejected` with the runtime's own words. */
+  /**
+   * Loads a model from a file or from bytes. Throws `runtime-rejected` or `operator-missing` with the runtime's own words, and
+   * `runtime-missing` where an optional runtime is not installed.
+   */
   static async open(model: string | Uint8Array, options: SessionOptions = {}): Promise<Session> {
-    runtime ??= load();
-    const config = {
-      ...(options.simulateQdq ? { disable_quant_qdq: '1' } : {}),
-      ...(options.fuseInt8 ? { qdqisint8allowed: '1' } : {}),
-      ...(options.prepack === false ? { disable_prepacking: '1' } : {}),
-      ...(options.optimizedModelPath
-        ? { optimized_model_external_initializers_file_name: `${basename(options.optimizedModelPath)}.data`, optimized_model_external_initializers_min_size_in_bytes: LARGE_INITIALIZER_BYTES }
-        : {}),
-      ...(options.externalDataFolder ? { model_external_initializers_file_folder_path: options.externalDataFolder } : {}),
-    };
-    const settings: InferenceSession.SessionOptions = {
-      executionProviders: ['cpu'],
-      graphOptimizationLevel: options.optimization ?? 'all',
-      intraOpNumThreads: options.threads ?? 0,
-      interOpNumThreads: 1,
-      logSeverityLevel: 4,
-      extra: { session: config },
-      ...(options.optimizedModelPath ? { optimizedModelFilePath: options.optimizedModelPath } : {}),
-      ...(options.profilePrefix ? { enableProfiling: true, profileFilePrefix: options.profilePrefix } : {}),
-    };
+    const binding = await bindingOf(options.runtime ?? 'node');
     try {
-      const session =
-        typeof model === 'string'
-          ? await runtime.InferenceSession.create(model, settings)
-          : await runtime.InferenceSession.create(model, settings);
-      return new Session(session);
+      return new Session(await binding.open(model, options), binding, options);
     } catch (error) {
-      throw rejection(error);
+      throw error instanceof QdqError ? error : rejection(error, options);
     }
   }
 
   /** Runs once. `fetch` names the outputs wanted (all, where absent). Outputs are tensors; others are left out. */
   async run(feeds: ReadonlyMap<string, Tensor>, fetch?: readonly string[]): Promise<Map<string, Tensor>> {
-    const outputs = await this.runRaw(toFeeds(feeds), fetch);
+    const outputs = await this.runRaw(this.toFeeds(feeds), fetch);
     return new Map(
       Object.entries(outputs).flatMap(([name, value]) => {
         const tensor = fromOrt(value);
@@ -115,7 +81,7 @@ export class Session {
    */
   async runAndVisit(feeds: ReadonlyMap<string, Tensor>, visit: (name: string, tensor: Tensor) => void): Promise<number> {
     const start = performance.now();
-    const outputs = await this.runRaw(toFeeds(feeds));
+    const outputs = await this.runRaw(this.toFeeds(feeds));
     const durationMs = performance.now() - start;
     for (const [name, value] of Object.entries(outputs)) {
       const tensor = fromOrt(value);
@@ -131,13 +97,18 @@ export class Session {
     try {
       return fetch ? await this.#session.run(feeds, [...fetch]) : await this.#session.run(feeds);
     } catch (error) {
-      throw rejection(error);
+      throw rejection(error, this.#options);
     }
   }
 
-  /** Finishes the profile; the file is then complete under the prefix given. */
-  endProfiling(): void {
-    this.#session.endProfiling();
+  /** Converts feeds once, so that a sample can be run many times, by this and other sessions of the same runtime. */
+  toFeeds(feeds: ReadonlyMap<string, Tensor>): Record<string, OrtTensor> {
+    return Object.fromEntries([...feeds].map(([name, tensor]) => [name, toOrt(this.#binding, tensor)]));
+  }
+
+  /** Ends the profile that `profilePrefix` began and returns its trace as JSON text. */
+  async endProfiling(): Promise<string> {
+    return this.#binding.endProfiling(this.#session, this.#options);
   }
 
   async release(): Promise<void> {
@@ -145,18 +116,12 @@ export class Session {
   }
 }
 
-/** Converts feeds once, so that a sample can be run many times. */
-export function toFeeds(feeds: ReadonlyMap<string, Tensor>): Record<string, OrtTensor> {
-  return Object.fromEntries([...feeds].map(([name, tensor]) => [name, toOrt(tensor)]));
-}
-
-function toOrt(tensor: Tensor): OrtTensor {
-  runtime ??= load();
+function toOrt(binding: Binding, tensor: Tensor): OrtTensor {
   const dims = [...tensor.dims];
-  if (tensor.dtype === 'string') return new runtime.Tensor('string', [...(tensor.strings ?? [])], dims);
+  if (tensor.dtype === 'string') return new binding.Tensor('string', [...(tensor.strings ?? [])], dims);
   // The binding takes typed arrays of its own choice of class for each type.
   const data = typedArrayOf(tensor) as Float32Array;
-  const value = new runtime.Tensor(tensor.dtype as 'float32', data, dims);
+  const value = new binding.Tensor(tensor.dtype as 'float32', data, dims);
   // From Node 24 on it wraps float16 in a Float16Array, which its own native side (1.30) takes for empty.
   return value.data === data ? value : Object.defineProperty(value, 'data', { value: data });
 }
@@ -173,9 +138,12 @@ function fromOrt(value: OrtTensor): Tensor | undefined {
   return tensorFromArray(dtype, value.dims, array);
 }
 
+/** onnxruntime-web tells a dimension without a name and a size as −1 in 32 bits, onnxruntime-node as an empty name. */
+const asDim = (dim: number | string) => (dim === 2 ** 32 - 1 ? '' : dim);
+
 function sessionValue(metadata: InferenceSession.ValueMetadata): SessionValue {
   return metadata.isTensor
-    ? { name: metadata.name, dtype: dtypeInfo(metadata.type).code ? metadata.type : 'unknown', shape: metadata.shape }
+    ? { name: metadata.name, dtype: dtypeInfo(metadata.type).code ? metadata.type : 'unknown', shape: metadata.shape.map(asDim) }
     : { name: metadata.name, dtype: 'unknown', shape: [] };
 }
 
@@ -193,7 +161,8 @@ const MISSING_OPERATOR = [
 ];
 
 /** Shortens the runtime's message to its last, telling part, in one line. */
-function rejection(error: unknown): QdqError {
+function rejection(error: unknown, { runtime }: SessionOptions): QdqError {
+  const speaker = runtime === 'web' ? 'onnxruntime-web' : 'onnxruntime';
   const whole = messageOf(error);
   const text = whole
     .replace(/^.*?(?=Load model|Fatal|Failed|Non-zero|Invalid|Got|Unexpected|Missing|This is)/s, '')
@@ -206,10 +175,10 @@ function rejection(error: unknown): QdqError {
     const name = domain && domain !== 'ai.onnx' ? `${domain}.${opType}` : opType;
     return new QdqError(
       'operator-missing',
-      `onnxruntime: it has no kernel for the operator ${name}${node ? ` of node "${node}"` : ''} (${text || whole})`,
+      `${speaker}: it has no kernel for the operator ${name}${node ? ` of node "${node}"` : ''} (${text || whole})`,
       'What runs the model (samples, measurements) cannot go on with it; without --data its weights can still be quantized.',
       { cause: error },
     );
   }
-  return new QdqError('runtime-rejected', `onnxruntime: ${text || whole}`, 'onnxruntime refused the model or its input; the words above are its own.', { cause: error });
+  return new QdqError('runtime-rejected', `${speaker}: ${text || whole}`, 'onnxruntime refused the model or its input; the words above are its own.', { cause: error });
 }

@@ -12,6 +12,8 @@ export interface CliResult {
 export interface CliOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Path of the program, where it is another one. */
+  readonly bin?: string;
 }
 
 /** Path of the program. */
@@ -23,9 +25,9 @@ export async function runCli(args: readonly string[], options: CliOptions = {}):
 }
 
 /** Starts `qdq`, for tests that send it signals. */
-export function startCli(args: readonly string[], { cwd, env }: CliOptions = {}): { readonly child: ChildProcess; readonly result: Promise<CliResult> } {
+export function startCli(args: readonly string[], { cwd, env, bin = BIN }: CliOptions = {}): { readonly child: ChildProcess; readonly result: Promise<CliResult> } {
   const { NO_COLOR: _, FORCE_COLOR: __, ...plain } = process.env;
-  const child = spawn(process.execPath, [BIN, ...args], { cwd, env: { ...plain, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [bin, ...args], { cwd, env: { ...plain, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   const result = new Promise<CliResult>((resolve, reject) => {
     const texts = { stdout: '', stderr: '' };
     for (const name of ['stdout', 'stderr'] as const) child[name].setEncoding('utf8').on('data', (text: string) => (texts[name] += text));

@@ -1,19 +1,19 @@
 import type { Comparison } from '../../src/compare.js';
 import type { OutputError } from '../../src/metrics/output-error.js';
-import type { IntegerNode, IntegerReport } from '../../src/runtime/integer-report.js';
+import type { FusedNode, FusedReport } from '../../src/runtime/integer-report.js';
 
 /** A node that runs on integers. */
-export function integerNode(name: string, fields: Partial<IntegerNode> = {}): IntegerNode {
+export function integerNode(name: string, fields: Partial<FusedNode> = {}): FusedNode {
   return { name, opType: 'Conv', runsAs: 'integer', kernel: 'QLinearConv', weights: 's8 per channel', macs: null, timeMs: null, reason: null, ...fields };
 }
 
 /** A node that stayed float. */
-export function floatNode(name: string, reason: string, fields: Partial<IntegerNode> = {}): IntegerNode {
+export function floatNode(name: string, reason: string, fields: Partial<FusedNode> = {}): FusedNode {
   return integerNode(name, { runsAs: 'float', kernel: 'Conv', weights: 'f32', reason, ...fields });
 }
 
 /** The report of a model with these compute nodes. */
-export function integerReport(nodes: readonly IntegerNode[], fields: Partial<IntegerReport> = {}): IntegerReport {
+export function integerReport(nodes: readonly FusedNode[], fields: Partial<FusedReport> = {}): FusedReport {
   return {
     runtime: 'onnxruntime-node 1.30.0',
     provider: 'cpu',

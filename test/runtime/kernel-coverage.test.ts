@@ -6,7 +6,7 @@ import type { Graph, Model } from '../../src/graph/model.js';
 import { createNode } from '../../src/graph/graph-editor.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
 import { RuntimeHost } from '../../src/runtime/host.js';
-import type { IntegerReport } from '../../src/runtime/integer-report.js';
+import type { FusedReport } from '../../src/runtime/integer-report.js';
 import { integerReport, kernelCoverage } from '../../src/runtime/kernel-coverage.js';
 import { runtimeVersion } from '../../src/runtime/machine.js';
 import { stagedFile } from '../../src/runtime/staged-model.js';
@@ -18,14 +18,14 @@ import { temporaryFolder } from '../helpers/temporary-folder.js';
 const host = new RuntimeHost();
 after(() => host.close());
 
-async function reportOf(build: (g: GraphBuilder) => void, opset = 13): Promise<IntegerReport> {
+async function reportOf(build: (g: GraphBuilder) => void, opset = 13): Promise<FusedReport> {
   const g = new GraphBuilder(opset);
   build(g);
   return integerReport(g.model(), await fuse(g.model()));
 }
 
 /** Each compute node in short: name, kernel, arithmetic, weights. */
-const short = (report: IntegerReport) => report.nodes.map(({ name, kernel, runsAs, weights }) => `${name}: ${kernel} ${runsAs} ${weights}`);
+const short = (report: FusedReport) => report.nodes.map(({ name, kernel, runsAs, weights }) => `${name}: ${kernel} ${runsAs} ${weights}`);
 
 const image = (g: GraphBuilder) => g.input('x', [1, 16, 8, 8]);
 const conv = (g: GraphBuilder, name: string, x: string, spec: WeightSpec = { axis: 0 }) =>

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import type { Graph } from '../../src/graph/model.js';
 import { fusedGraph, markNodes } from '../../src/runtime/fused-graph.js';
-import type { IntegerReport } from '../../src/runtime/integer-report.js';
+import type { FusedReport } from '../../src/runtime/integer-report.js';
 import { integerReport } from '../../src/runtime/kernel-coverage.js';
 import { withProfile } from '../../src/runtime/measured-report.js';
 import { profileRuns, type ProfiledNode } from '../../src/runtime/profile.js';
@@ -17,7 +17,7 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 
 const SETTINGS = { runs: 3, warmup: 1, threads: 1, externalDataFolder: folder, scratchPrefix: join(folder, 'profile') };
 
-async function measure(build: (g: GraphBuilder) => void, opset = 13): Promise<{ report: IntegerReport; profiled: readonly ProfiledNode[] }> {
+async function measure(build: (g: GraphBuilder) => void, opset = 13): Promise<{ report: FusedReport; profiled: readonly ProfiledNode[] }> {
   const g = new GraphBuilder(opset);
   build(g);
   const model = g.model();

@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { QdqError } from '../../src/errors.js';
 import type { Model } from '../../src/graph/model.js';
 import { decodeModel, encodeModel } from '../../src/onnx/model-codec.js';
-import { Session, toFeeds } from '../../src/runtime/session.js';
+import { Session } from '../../src/runtime/session.js';
 import type { DType } from '../../src/tensor/dtype.js';
 import { memoryStorage, tensorFromArray, typedArrayOf, type Tensor, type TypedArray } from '../../src/tensor/tensor.js';
 import { numbersOf } from '../../src/tensor/values.js';
@@ -178,7 +178,7 @@ describe('Session.run', () => {
 
   test('feeds converted once can be run again', async () => {
     const session = await Session.open(relu);
-    const feeds = toFeeds(new Map([['x', floats([1, 2], [1, -1])]]));
+    const feeds = session.toFeeds(new Map([['x', floats([1, 2], [1, -1])]]));
     for (let i = 0; i < 3; i++) assert.deepEqual([...((await session.runRaw(feeds))['y']!.data as Float32Array)], [1, 0]);
   });
 

@@ -8,24 +8,24 @@ const INTERVAL = fields({ median: positive, low: positive, high: positive });
 
 const WARNINGS = list(fields({ code: text, message: text, advice: text }));
 
-/** The answer to "does it run on integers?". Shares and times are null without a run. */
+/** The answer to "does it run on integers?". Shares and times are null without a run; in onnxruntime-web, so is what its profile does not show. */
 export const INTEGER: Shape = fields({
   runtime: text,
-  provider: oneOf('cpu'),
+  provider: oneOf('cpu', 'wasm'),
   cpu: text,
   computeNodes: count,
-  integerNodes: count,
+  integerNodes: nullable(count),
   macsShare: nullable(share),
   timeShare: nullable(share),
   time: nullable(fields({ totalMs: duration, computeMs: fields({ integer: duration, float: duration }), otherIntegerMs: duration, conversionMs: duration })),
-  danglingQdqNodes: count,
-  weightBytes: fields({ total: count, integer: count, residentInteger: count }),
+  danglingQdqNodes: nullable(count),
+  weightBytes: fields({ total: count, integer: count, residentInteger: nullable(count) }),
   nodes: list(
     fields({
       name: text,
       opType: text,
-      runsAs: oneOf('integer', 'float', 'mixed'),
-      kernel: text,
+      runsAs: oneOf('integer', 'float', 'mixed', null),
+      kernel: nullable(text),
       weights: nullable(text),
       macs: nullable(count),
       timeMs: nullable(duration),

@@ -33,7 +33,7 @@ const sum = (numbers: Readonly<Record<string, number>>) => Object.values(numbers
 
 function kernelsOf(report: NonNullable<InspectResult['integer']>, runsAs: string): Record<string, number> {
   const kernels: Record<string, number> = {};
-  for (const node of report.nodes) if (node.runsAs === runsAs) kernels[node.kernel] = (kernels[node.kernel] ?? 0) + 1;
+  for (const node of report.nodes) if (node.runsAs === runsAs) kernels[node.kernel!] = (kernels[node.kernel!] ?? 0) + 1;
   return kernels;
 }
 
@@ -46,7 +46,7 @@ describe('models that the reference tool quantized are shown for what they are',
       assert.deepEqual(kernelsOf(report, 'float'), counted.float);
       assert.deepEqual([report.integerNodes, report.computeNodes], [sum(counted.integer), sum(counted.integer) + sum(counted.float)]);
       assert.equal(report.danglingQdqNodes, counted.dangling);
-      assert.ok(Math.abs(report.weightBytes.residentInteger - counted.weights) <= FEW_BYTES, `${report.weightBytes.residentInteger} bytes`);
+      assert.ok(Math.abs(report.weightBytes.residentInteger! - counted.weights) <= FEW_BYTES, `${report.weightBytes.residentInteger} bytes`);
       for (const node of report.nodes) assert.equal(node.reason === null, node.runsAs === 'integer', node.name);
     });
   }
