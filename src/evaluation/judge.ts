@@ -22,6 +22,8 @@ export interface Judged {
 /** What to judge on which data. Plain data. */
 export interface JudgeArguments {
   readonly baseline: StagedModel;
+  /** Runs the Q/DQ of the baseline as written, in float: what a trained model was trained to say. */
+  readonly simulateBaseline?: boolean;
   readonly candidates: readonly Judged[];
   readonly data: DataSpec;
   /** Samples to use, by name; all where absent. */
@@ -77,7 +79,7 @@ async function judge(args: JudgeArguments, context: TaskContext): Promise<JudgeR
   // Classes are counted over all folders, whichever samples are judged.
   const task = await labeledTask(args, await all.names());
   const threads = args.threads ?? 0;
-  const baseline = await openStaged(args.baseline, { threads });
+  const baseline = await openStaged(args.baseline, { threads, simulateQdq: args.simulateBaseline ?? false });
   const judged = [];
   for (const { model, simulate } of args.candidates) {
     const session = await openStaged(model, { threads, simulateQdq: simulate ?? false });
