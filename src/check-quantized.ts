@@ -47,7 +47,7 @@ export interface QuantizeCheck {
 export async function checkQuantized(
   host: RuntimeHost,
   options: VerbOptions & { readonly labels?: string | undefined; readonly metric?: string | undefined },
-  paths: { readonly baseline: string; readonly candidate: string },
+  paths: { readonly baseline: string; readonly candidate: string; readonly simulateBaseline?: boolean },
   data: DataSpec,
   samples: SamplePartition,
 ): Promise<QuantizeCheck> {
@@ -57,7 +57,7 @@ export async function checkQuantized(
   const baseline = stagedFile(paths.baseline);
   const candidate = stagedFile(paths.candidate);
   const { labels, metric } = options;
-  const judged = await host.run(judgeTask, { baseline, candidates: [{ model: candidate }, { model: candidate, simulate: true }], data, only, threads, labels, metric });
+  const judged = await host.run(judgeTask, { baseline, simulateBaseline: paths.simulateBaseline ?? false, candidates: [{ model: candidate }, { model: candidate, simulate: true }], data, only, threads, labels, metric });
   const [baselineMs, candidateMs] = await host.run(timeTask, {
     models: [baseline, candidate],
     data,

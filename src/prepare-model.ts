@@ -2,6 +2,7 @@ import type { Graph, Model } from './graph/model.js';
 import { closeInitializers } from './passes/close-initializers.js';
 import { closeLoops } from './passes/close-loops.js';
 import { foldConstants } from './passes/fold-constants.js';
+import { foldShapes } from './passes/fold-shapes.js';
 import { foldIntoConvolution } from './passes/fold-into-convolution.js';
 import { fuseHardSigmoid } from './passes/fuse-hard-sigmoid.js';
 import { inlineFunctions } from './passes/inline-functions.js';
@@ -9,9 +10,11 @@ import { liftConstants } from './passes/lift-constants.js';
 import { nameNodes } from './passes/name-nodes.js';
 import { normalizeGemm } from './passes/normalize-gemm.js';
 import { orderNodes } from './passes/order-nodes.js';
-import { runPasses, type Change, type Pass } from './passes/pass.js';
+import { runPasses, type Change, type Pass, type PassResult } from './passes/pass.js';
 import { prune } from './passes/prune.js';
 import { removeIdentity } from './passes/remove-identity.js';
+import { shareConstants } from './passes/share-constants.js';
+import { hasBranches, takeBranches } from './passes/take-branches.js';
 import { upgradeTowards } from './passes/upgrade-opset.js';
 import { removeIdleCasts, widenFloat16 } from './passes/widen-float16.js';
 import type { ValueTypes } from './quantization/select.js';
@@ -40,9 +43,10 @@ const inlineComputing: Pass = (model) => inlineFunctions(model, isComputeNode);
  */
 export async function prepareModel(host: RuntimeHost, model: Model, externalDataFolder: string, kept?: (graph: Graph) => ReadonlySet<string>): Promise<PreparedModel> {
   const lifted = runPasses(model, [orderNodes, inlineComputing, closeLoops, liftConstants, (lifted) => upgradeTowards(lifted, MIN_OPSET), closeInitializers, removeIdentity]);
-  const folded = await foldConstants(lifted.model, constantEvaluator(host, externalDataFolder), kept?.(lifted.model.graph));
+  const constants = await foldConstants(lifted.model, constantEvaluator(host, externalDataFolder), kept?.(lifted.model.graph));
+  const folded = await settleBranches(host, constants, externalDataFolder, kept);
   const widened = widenFloat16(folded.model, isComputeNode);
-  const cleaned = runPasses(widened.model, [prune, normalizeGemm, foldIntoConvolution, fuseHardSigmoid, prune, nameNodes]);
+  const cleaned = runPasses(widened.model, [prune, shareConstants, normalizeGemm, foldIntoConvolution, fuseHardSigmoid, prune, nameNodes]);
   const raised = lifted.model.opsets.get('') !== model.opsets.get('');
   const types = await inferTypes(host, cleaned.model, externalDataFolder);
   const settled = widened.model === folded.model ? { model: cleaned.model, changes: [] } : removeIdleCasts(cleaned.model, types);
@@ -52,4 +56,25 @@ export async function prepareModel(host: RuntimeHost, model: Model, externalData
     changes: [...lifted.changes, ...folded.changes, ...widened.changes, ...cleaned.changes, ...settled.changes],
     upgraded: raised ? lifted.model : undefined,
   };
+}
+
+/** Branches inside branches that are settled one after the other at most. */
+const MAX_DEPTH = 8;
+
+/**
+ * Takes the branches of If nodes whose condition is constant, or follows from sizes that are the same for every input: exporters write a squeeze of
+ * an open dimension as an If. Sizes are stored only where that settles a branch.
+ */
+async function settleBranches(host: RuntimeHost, start: PassResult, externalDataFolder: string, kept?: (graph: Graph) => ReadonlySet<string>): Promise<PassResult> {
+  let { model } = start;
+  const changes = [...start.changes];
+  for (let depth = 0; depth < MAX_DEPTH && hasBranches(model); depth++) {
+    const sized = foldShapes(model, await inferTypes(host, model, externalDataFolder));
+    const folded = await foldConstants(sized.model, constantEvaluator(host, externalDataFolder), kept?.(sized.model.graph));
+    const taken = runPasses(folded.model, [takeBranches, removeIdentity]);
+    if (!taken.changes.some(({ pass }) => pass === 'take-branches')) break;
+    model = prune(taken.model).model;
+    changes.push(...sized.changes, ...folded.changes, ...taken.changes);
+  }
+  return { model, changes };
 }

@@ -90,8 +90,7 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   const result = compactPairs(verified?.model ?? shifted.model).model;
   changes.push(...(verified?.changes ?? []));
   if (before && verified) changes.push({ pass: 'qat', names: [], message: `${before.text}; ${runsAs('now', verified.integer)}` });
-  // The runtime refuses scales of one element that are no scalars; as scalars they say the same.
-  const baseline = before?.rejected ? (await stageModel(host, scalarParameters(liftConstants(model).model).model, 'baseline.onnx', folder)).path : undefined;
+  const baseline = before?.rejected ? (await stageModel(host, await withScalarParameters(host, model, folder), 'baseline.onnx', folder)).path : undefined;
   if (verified && verified.integer.integerNodes === 0) {
     const advice = completed.reasons.size > 0 ? 'Give samples with --data: ranges that training left out come from them.' : 'The reasons stand beside the nodes; `qdq inspect` shows the graph.';
     job.warn({ code: 'stays-float', message: 'none of its compute nodes runs on integers', advice });
@@ -125,6 +124,13 @@ async function runsBefore({ host, options }: QuantizeJob): Promise<{ text: strin
     if (!(error instanceof QdqError && error.code === 'runtime-rejected')) throw error;
     return { text: `before, the runtime refused the model (${error.message})`, rejected: true };
   }
+}
+
+/** The model as it came in, except that scales of one element are scalars: that says the same, and the runtime does not refuse it. */
+async function withScalarParameters(host: RuntimeHost, model: Model, folder: string): Promise<Model> {
+  const lifted = runPasses(model, [liftConstants, closeInitializers, removeIdentity]);
+  const folded = await foldConstants(lifted.model, constantEvaluator(host, folder));
+  return scalarParameters(folded.model).model;
 }
 
 interface PreparedTrained {

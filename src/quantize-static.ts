@@ -4,21 +4,25 @@ import { mergeObservations, requireTableFor, type CalibrationTable } from './cal
 import { readTable } from './calibration/table-file.js';
 import { checkUpgrade } from './check-upgrade.js';
 import { QUANTIZE_DEFAULTS, type Effort } from './defaults.js';
+import { keepInBudget, reducedSettings } from './dynamic-in-budget.js';
 import { QdqError } from './errors.js';
 import type { Node } from './graph/model.js';
+import { allNodes } from './graph/traversal.js';
 import { modelDigest } from './onnx/read-model.js';
 import { partitionSamples, type SamplePartition } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
 import { prepareModel, type PreparedModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
 import { drownedJoins } from './quantization/drowned-joins.js';
+import { tooOldFor } from './quantization/dynamic-select.js';
 import { nodeFilter } from './quantization/filters.js';
 import { nonFiniteConstants } from './quantization/non-finite-constants.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
-import type { QuantizationPlan } from './quantization/plan.js';
+import type { PlannedNode, QuantizationPlan } from './quantization/plan.js';
 import { selectNodes } from './quantization/select.js';
 import { isForeignTarget, targetOf } from './quantization/target.js';
 import { varyingNodes } from './quantization/varying-ranges.js';
+import { dynamicSettings } from './quantize-dynamic.js';
 import { byteWeightType, type QuantizeOptions } from './quantize-options.js';
 import { chooseMethod, choiceSamples, type MethodTrial } from './search/choose-method.js';
 import { PERCENTILES } from './search/choose-ranges.js';
@@ -97,11 +101,12 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const [isStatic, isDynamic] = [isAmong(overrides.static), isAmong(overrides.dynamic)];
   const drowned = drownedNodes(prepared, filter, ranges);
   const { weightType, reduceRange, ...common } = settings;
+  let loudInBodies: ReadonlyMap<string, string> = new Map();
   const planner = new Planner({
     float: prepared.model,
     types: prepared.types,
     settings: common,
-    keptFloat: (node) => filter(node) ?? drowned.get(node.name),
+    keptFloat: (node) => filter(node) ?? drowned.get(node.name) ?? loudInBodies.get(node.name),
     allowsOthers: isDynamicWeight(weightType) && (isAuto || overrides.dynamic.length > 0),
     fixed: new Map(prepared.model.graph.nodes.filter((node) => isStatic(node) || isDynamic(node)).map((node) => [node.name, isStatic(node) ? 'static' : 'dynamic'] as const)),
   });
@@ -113,16 +118,30 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     if (reason !== undefined) others.set(node.name, { form: 'dynamic', reason });
   }
   const fixed = fixedRange(options);
+  const improvements: Change[] = [];
   let choices: Choices = {
     ...{ range: fixed ?? { method: 'percentile', percentile: QUANTIZE_DEFAULTS.percentile }, ranges: new Map(), weights: { weightType, reduceRange } },
     ...{ means: undefined, float: new Map(), others },
   };
+  const trial: TrialJob | undefined = data && samples && samples.judging.length > 0 ? { host, baseline: stagedFile(options.model), data, samples: choiceSamples(tables.all, samples.judging), labels: options.labels, metric: options.metric } : undefined;
+  if (trial && effort !== 'none' && planner.bodies().bodies) {
+    const main = new Set(prepared.model.graph.nodes);
+    const keptFloat = (node: Node) => (main.has(node) || node.opType === 'Conv' ? 'not dynamic in a body' : (tooOldFor(node, prepared.model) ?? filter(node)));
+    const settings = dynamicSettings(options, prepared.model.opsets.get('') ?? 1);
+    const { model, types } = prepared;
+    // No range of theirs comes from a sample, so that each of these may judge.
+    const judges = { ...trial, samples: choiceSamples(tables.all, samples!.deciding) };
+    const kept = await keepInBudget({ model, types, selection: { keptFloat, opTypes: [] }, settings, reduced: reducedSettings(options, settings), job: judges, options, marginDb: MARGIN_DB });
+    loudInBodies = kept.left;
+    if (kept.settings.reduceRange !== reduceRange) {
+      choices = { ...choices, weights: { weightType, reduceRange: kept.settings.reduceRange } };
+      improvements.push({ pass: 'weights', names: [], message: 's8 in 7 bits instead of 8: sums of u8 × s8 products saturate on this machine, and nodes in bodies would be too noisy (name the --target to rule this out)' });
+    }
+  }
   if (![...others.values()].some(({ reason }) => reason === ASKED_FOR)) refuseNothing(planner.plan(ranges, choices).plan, options.model);
   const nonFinite = nonFiniteWarning(tables.all.nonFinite);
   if (nonFinite) job.warn(nonFinite);
 
-  const trial: TrialJob | undefined = data && samples && samples.judging.length > 0 ? { host, baseline: stagedFile(options.model), data, samples: choiceSamples(tables.all, samples.judging), labels: options.labels, metric: options.metric } : undefined;
-  const improvements: Change[] = [];
   let trials: readonly MethodTrial[] = [];
   let found: SearchResult | undefined;
   if (trial && method === 'auto') {
@@ -158,6 +177,11 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   if (planned.others.size === 0) refuseNothing(planned.plan, options.model);
   clock.lap('verify');
   const { model: quantized, plan } = verified?.quantized ?? planner.quantize(planned);
+  const known = new Set(plan.nodes.map(({ name }) => name));
+  const leftInBodies = [...allNodes(prepared.model.graph)].flatMap(({ name, opType }): PlannedNode[] => {
+    const reason = known.has(name) ? undefined : loudInBodies.get(name);
+    return reason === undefined ? [] : [{ name, opType, decision: 'float', reason }];
+  });
   const record = recordOf(planned, { version: qdqVersion(), model: { sha256 }, candidates: found?.candidates ?? [], ...planner.bodies() });
   return {
     mode: 'static',
@@ -165,7 +189,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     method: plan.method,
     methods: trials,
     search: found && { candidates: found.candidates, cleanSpeedup: found.cleanSpeedup },
-    plan,
+    plan: leftInBodies.length > 0 ? { ...plan, nodes: [...plan.nodes, ...leftInBodies] } : plan,
     record,
     model: withSummary(quantized, record),
     changes: [...prepared.changes, ...improvements, ...(verified?.changes ?? [])],

@@ -137,7 +137,7 @@ async function verify({ host, options, data }: QuantizeJob, quantized: Quantized
   if (quantized.verifyWritten && path) integer = await coverageOrWarning(host, path, (warning) => warn(options, warnings, warning), options.output);
   if (integer && data && samples && path) {
     if (!foreignTarget) integer = await prove(host, { model: stagedFile(path), data, threads: options.threads ?? 0 });
-    check = await checkQuantized(host, options, { baseline: quantized.baseline ?? options.model, candidate: path }, data, samples);
+    check = await checkQuantized(host, options, { baseline: quantized.baseline ?? options.model, candidate: path, simulateBaseline: quantized.mode === 'qat' }, data, samples);
     // Kernels of another processor say nothing about the target's speed.
     if (foreignTarget) check = { ...check, speedup: null, speedupInterval: null };
     // Unfused, weights alone would be rounded and no activation: another model than the one that runs.

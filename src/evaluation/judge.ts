@@ -24,6 +24,8 @@ export interface Judged {
 /** What to judge on which data. Plain data. */
 export interface JudgeArguments {
   readonly baseline: StagedModel;
+  /** Runs the Q/DQ of the baseline as written, in float: what a trained model was trained to say. */
+  readonly simulateBaseline?: boolean;
   readonly candidates: readonly Judged[];
   readonly data: DataSpec;
   /** Samples to use, by name; all where absent. */
@@ -81,7 +83,7 @@ async function judge(args: JudgeArguments, context: TaskContext): Promise<JudgeR
   const names = await data.names();
   const task = await labeledTask(args, await all.names(), await everyName(args.data, inputs, all));
   const settings = { threads: args.threads ?? 0, runtime: args.runtime };
-  const baseline = await openStaged(args.baseline, settings);
+  const baseline = await openStaged(args.baseline, { ...settings, simulateQdq: args.simulateBaseline ?? false });
   const judged = [];
   for (const { model, simulate } of args.candidates) {
     const session = await openStaged(model, { ...settings, simulateQdq: simulate ?? false });

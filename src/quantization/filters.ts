@@ -25,7 +25,32 @@ export function nodeFilter(filters: NodeFilters): (node: Node) => string | undef
 }
 
 /** A glob over names that are no paths: * is any text, slashes too, and ? any one character. */
-function globPattern(glob: string): RegExp {
-  const escaped = glob.replace(/[.+^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*').replaceAll('?', '.');
-  return new RegExp(`^${escaped}$`, 's');
+interface GlobPattern {
+  test(name: string): boolean;
+}
+
+/** Matches in time of at most the product of both lengths; a regular expression of many stars could take for ever. */
+function globPattern(glob: string): GlobPattern {
+  return {
+    test: (name) => {
+      let [inGlob, inName] = [0, 0];
+      // Where the last star stands, and up to where it takes the name.
+      let [star, taken] = [-1, 0];
+      while (inName < name.length) {
+        if (glob[inGlob] === '*') {
+          [star, taken] = [inGlob++, inName];
+        } else if (inGlob < glob.length && (glob[inGlob] === '?' || glob[inGlob] === name[inName])) {
+          inGlob++;
+          inName++;
+        } else if (star >= 0) {
+          inGlob = star + 1;
+          inName = ++taken;
+        } else {
+          return false;
+        }
+      }
+      while (glob[inGlob] === '*') inGlob++;
+      return inGlob === glob.length;
+    },
+  };
 }

@@ -160,6 +160,9 @@ const MISSING_OPERATOR = [
   /Could not find an implementation for (?<opType>\w+)\(\d+\) node with name '(?<node>[^']*)'/,
 ];
 
+/** How its integer operators refuse a scale of shape [1], as exporters write it. Source: ValidateTypeAndShapeForScaleAndZP in core/graph/contrib_ops. */
+const VECTOR_PARAMETERS = /Scale and Zero-point must be a scalar/i;
+
 /** Shortens the runtime's message to its last, telling part, in one line. */
 function rejection(error: unknown, { runtime }: SessionOptions): QdqError {
   const speaker = runtime === 'web' ? 'onnxruntime-web' : 'onnxruntime';
@@ -180,5 +183,8 @@ function rejection(error: unknown, { runtime }: SessionOptions): QdqError {
       { cause: error },
     );
   }
-  return new QdqError('runtime-rejected', `${speaker}: ${text || whole}`, 'onnxruntime refused the model or its input; the words above are its own.', { cause: error });
+  const hint = VECTOR_PARAMETERS.test(whole)
+    ? 'The model has scales of shape [1] that onnxruntime wants as scalars once it fuses Q/DQ; `qdq quantize --mode qat` writes one that loads, with the same scales.'
+    : 'onnxruntime refused the model or its input; the words above are its own.';
+  return new QdqError('runtime-rejected', `${speaker}: ${text || whole}`, hint, { cause: error });
 }

@@ -5,6 +5,9 @@ import { deflateRawSync } from 'node:zlib';
 import { after, describe, test } from 'node:test';
 import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { applyConfig } from '../../commands/config.js';
+import { createContext } from '../../commands/context.js';
+import { buildProgram } from '../../commands/program.js';
 import { readTable } from '../../src/calibration/table-file.js';
 import { crc32 } from '../../src/data/crc32.js';
 import { readLabels } from '../../src/data/labels.js';
@@ -26,6 +29,8 @@ import { orderNodes } from '../../src/passes/order-nodes.js';
 import { runPasses } from '../../src/passes/pass.js';
 import { prune } from '../../src/passes/prune.js';
 import { removeIdentity } from '../../src/passes/remove-identity.js';
+import { shareConstants } from '../../src/passes/share-constants.js';
+import { takeBranches } from '../../src/passes/take-branches.js';
 import { upgradeOpset } from '../../src/passes/upgrade-opset.js';
 import { widenFloat16 } from '../../src/passes/widen-float16.js';
 import { planDynamic } from '../../src/quantization/dynamic-plan.js';
@@ -81,6 +86,7 @@ const CONTROL = parseModel(`
   input c bool[]
   const w float32[32,32] ~1
   const n int64[] 3
+  const sure bool[] 1
   k = Constant() value=float32[1](2)
   h = MatMul(x, w)
   p = Clip(h, , k)
@@ -105,15 +111,27 @@ const CONTROL = parseModel(`
     else_branch:
       l = Softmax(q) axis=1
       output l float32[2,32]
-  output y float32[2,32]`);
+  z = If(sure)
+    then_branch:
+      const f float32[32,32] ~2
+      d = MatMul(y, f)
+      output d float32[2,32]
+    else_branch:
+      const j float32[32,32] ~2
+      o = MatMul(y, j)
+      output o float32[2,32]
+  output z float32[2,32]`);
 
 const SEEDS = [tinyModel(), CONTROL, decodeModel(readFileSync(sampleModels().find(({ name }) => name.startsWith('glyphs'))!.path))];
 const SEED_BYTES = SEEDS.map((model) => encodeModel(model));
 
+/** Options of several commands, of each kind of value. */
+const CONFIG = '{"data": ["calibration/", "more.npz"], "limit": 16, "method": "mse", "percentile": 99.9, "per-tensor": true, "mean": "0.5,0.5,0.5", "exclude": "head*", "shape": ["x=1,3,8,8"], "runs": 5, "threads": 1, "min-sqnr": 25}';
+
 /** All that is done to a model without the runtime, up to the bytes of a dynamically quantized one. */
 function workOn(bytes: Uint8Array): void {
   const model = decodeModel(bytes, { file: join(root, 'model.onnx') });
-  const passes = [orderNodes, closeLoops, liftConstants, closeInitializers, removeIdentity, prune, normalizeGemm, foldIntoConvolution, fuseHardSigmoid, prune, nameNodes];
+  const passes = [orderNodes, closeLoops, liftConstants, closeInitializers, takeBranches, removeIdentity, prune, shareConstants, normalizeGemm, foldIntoConvolution, fuseHardSigmoid, prune, nameNodes];
   const inlined = inlineFunctions(orderNodes(model).model, isComputeNode).model;
   const isSound = checkGraph(inlined.graph).length === 0;
   const cleaned = runPasses(widenFloat16(upgradeOpset(inlined, 12).model, isComputeNode).model, passes).model;
@@ -151,7 +169,7 @@ describe(`${CASES} damaged files end in success or an error that says what is wr
     });
   });
 
-  test('tables, overrides, labels and preprocessor settings', async () => {
+  test('tables, overrides, labels, preprocessor settings and options', async () => {
     const folder = join(root, 'texts');
     const data = join(root, 'samples');
     mkdirSync(folder);
@@ -163,7 +181,8 @@ describe(`${CASES} damaged files end in success or an error that says what is wr
     await calibrate({ model, data: [data], output: table, threads: 1 });
     const kinds: readonly (readonly [string, (path: string) => Promise<unknown>])[] = [
       [readFileSync(table, 'utf8'), readTable],
-      ['{"ranges": {"a": [-1, 2.5], "b": [0, 1]}, "float": ["conv", "head*"]}', readOverrides],
+      ['{"ranges": {"a": [-1, 2.5], "b": [0, 1]}, "float": ["conv", "head*"], "dynamic": ["*a*b*"], "static": []}', readOverrides],
+      [CONFIG, (path) => applyConfig(buildProgram(createContext([], { signal: new AbortController().signal, earlyStop: { begin: () => new AbortController().signal, end: () => undefined } })).commands.find((command) => command.name() === 'quantize')!, path)],
       ['{"a.npz": 1, "b.npz": 2, "c/d.npz": 0}', readLabels],
       ['{"size": {"height": 224, "width": 192}, "image_mean": [0.5, 0.5, 0.5], "image_std": [1, 1, 1], "rescale_factor": 0.00392, "resample": 3, "do_resize": true}', readPreprocessorConfig],
     ];

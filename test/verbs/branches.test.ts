@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import type { Model } from '../../src/graph/model.js';
+import { allNodes } from '../../src/graph/traversal.js';
+import { quantize, readModel, type QuantizeOptions } from '../../src/index.js';
+import { encodeModel } from '../../src/onnx/model-codec.js';
+import { tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
+import { numbersOf } from '../../src/tensor/values.js';
+import { noise, writeSample } from '../cli/tiny-model.js';
+import { parseModel } from '../helpers/graph-text.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'qdq-branches-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+async function made(name: string, model: Model, sample: (i: number) => Readonly<Record<string, Tensor>>, more: Partial<QuantizeOptions> = {}) {
+  const at = join(folder, name);
+  mkdirSync(at);
+  writeFileSync(`${at}.onnx`, encodeModel(model));
+  for (let i = 0; i < 8; i++) writeSample(join(at, `${i}.npz`), sample(i));
+  const result = await quantize({ model: `${at}.onnx`, output: `${at}.q.onnx`, data: [at], threads: 1, target: 'ort-x64', ...more });
+  return { ...result, opTypes: [...allNodes((await readModel(`${at}.q.onnx`)).graph)].map(({ opType }) => opType) };
+}
+
+const bool = (value: boolean) => tensorFromArray('bool', [], Uint8Array.of(value ? 1 : 0));
+
+/** Rows whose first column outweighs all others, and a weight that takes no notice of it: what dynamic quantization cannot do. */
+const outweighed = (seed: number): Tensor => tensorFromArray('float32', [4, 64], Float32Array.from(numbersOf(noise([4, 64], seed)), (value, i) => (i % 64 === 0 ? 5000 : value)));
+function withBlindRow({ graph, ...model }: Model, name: string): Model {
+  const weight = graph.initializers.get(name)!;
+  const columns = weight.dims[1]!;
+  const values = Float32Array.from(numbersOf(weight), (value, i) => (i < columns ? 0 : value));
+  return { ...model, graph: { ...graph, initializers: new Map(graph.initializers).set(name, tensorFromArray('float32', weight.dims, values)) } };
+}
+
+describe('nodes in the branches of an If', () => {
+  test('are static where the sizes of the input settle which branch is taken', async () => {
+    const text = `
+ir 8
+opset 13
+input x float32[N,1,64]
+const w float32[64,64] ~1
+const place int64[] 1
+const one int64[] 1
+const axes int64[1] 1
+s = Shape(x)
+d = Gather(s, place)
+c = Equal(d, one)
+h = If(c)
+  then_branch:
+    t = Squeeze(x, axes)
+    product: m = MatMul(t, w)
+    r = Relu(m)
+    output r float32[N,64]
+  else_branch:
+    e = Flatten(x) axis=1
+    output e float32[N,64]
+y = MatMul(h, w)
+output y float32[N,64]`;
+    const result = await made('settled', parseModel(text), (i) => ({ x: noise([4, 1, 64], i) }), { effort: 'none' });
+    assert.equal(result.mode, 'static');
+    assert.deepEqual([result.integer!.integerNodes, result.integer!.computeNodes, result.integer!.danglingQdqNodes], [2, 2, 0]);
+    assert.ok(!result.opTypes.includes('If') && !result.opTypes.includes('DynamicQuantizeLinear'));
+    assert.equal(result.nodes.find(({ name }) => name === 'product')?.decision, 'quantized');
+    assert.ok(result.changes.some(({ pass }) => pass === 'take-branches'));
+    assert.ok(Object.values(result.check!.sqnrDb).every((sqnrDb) => sqnrDb! > 25), JSON.stringify(result.check!.sqnrDb));
+  });
+
+  const branches = (before: string) => `
+ir 8
+opset 13
+input x float32[N,64]
+input o float32[N,64]
+input c bool[]
+const w float32[64,64] ~1
+const v float32[64,64] ~2
+const u float32[64,64] ~3
+${before}
+y = If(c)
+  then_branch:
+    fine: m = MatMul(h, w)
+    loud: n = MatMul(o, v)
+    t = Add(m, n)
+    output t float32[N,64]
+  else_branch:
+    unseen: p = MatMul(o, u)
+    output p float32[N,64]
+output y float32[N,64]`;
+  const sample = (i: number) => ({ x: noise([4, 64], i), o: outweighed(50 + i), c: bool(true) });
+
+  test('stay float where dynamic quantization would leave the error budget, beside static ones', async () => {
+    const result = await made('beside', withBlindRow(parseModel(branches('h = MatMul(x, u)')), 'v'), sample);
+    assert.equal(result.mode, 'static');
+    const of = (name: string) => result.nodes.find((node) => node.name === name);
+    assert.equal(of('loud')?.decision, 'float');
+    assert.match(of('loud')!.reason!, /its noise is too much for the 31 dB/);
+    assert.match(of('unseen')!.reason!, /no sample shows what its rounding does/);
+    assert.equal(of('fine')?.decision, 'quantized');
+    assert.ok(Object.values(result.check!.sqnrDb).every((sqnrDb) => sqnrDb! > 20), JSON.stringify(result.check!.sqnrDb));
+    assert.match(result.integer!.nodes.find(({ name }) => name === 'loud')!.reason!, /its noise is too much/);
+  });
+
+  test('likewise where nothing can be static, and nothing is left out where --mode dynamic asks for all', async () => {
+    const model = withBlindRow(parseModel(branches('h = Neg(x)')), 'v');
+    const auto = await made('alone', model, sample);
+    assert.equal(auto.mode, 'dynamic');
+    assert.deepEqual(['fine', 'loud', 'unseen'].map((name) => auto.nodes.find((node) => node.name === name)?.decision), ['quantized', 'float', 'float']);
+    assert.ok(Object.values(auto.check!.sqnrDb).every((sqnrDb) => sqnrDb! > 20), JSON.stringify(auto.check!.sqnrDb));
+    const asked = await made('asked', model, sample, { mode: 'dynamic' });
+    assert.equal(asked.nodes.find(({ name }) => name === 'loud')?.decision, 'quantized');
+    assert.ok(asked.warnings.some(({ code }) => code === 'low-sqnr' || code === 'collapsed-output'));
+  });
+});
