@@ -51,7 +51,7 @@ export const OPERATOR_RULES: readonly OperatorRule[] = [
     obstacle: (node) => (stringAttribute(node, 'mode', 'nearest') === 'nearest' ? undefined : 'Resize interpolates in float'),
   },
   ...['ReduceMax', 'ReduceMin'].map((opType): OperatorRule => ({ opType, kind: 'carrier', activations: [0], kernel: opType, since: 12 })),
-  ...['Split', 'Reshape', 'Transpose', 'Flatten', 'Squeeze', 'Unsqueeze', 'Slice', 'Gather', 'Expand', 'Tile', 'DepthToSpace'].map(
+  ...['Split', 'Reshape', 'Transpose', 'Flatten', 'Squeeze', 'Unsqueeze', 'Slice', 'Gather', 'GatherElements', 'Expand', 'Tile', 'DepthToSpace'].map(
     (opType): OperatorRule => ({ opType, kind: 'carrier', activations: [0], kernel: opType }),
   ),
 ];
