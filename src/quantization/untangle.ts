@@ -57,7 +57,7 @@ function withoutUnreadOutputs(nodes: readonly PlannedNode[]): readonly PlannedNo
   const changed = nodes.map((node): PlannedNode => {
     if (!node.outputs || !/^(MatMul|Gemm)$/.test(node.opType) || node.outputs.some((output) => read.has(output))) return node;
     released.add(node.name);
-    const { outputs, pairBefore, ...product } = node;
+    const { outputs: _outputs, pairBefore: _pairBefore, ...product } = node;
     return product;
   });
   if (released.size === 0) return nodes;
