@@ -1,6 +1,6 @@
 import type { Change } from './passes/pass.js';
 import { repairPlan } from './quantization/repair.js';
-import { floatAlternatives, withFloatNodes } from './quantization/untangle.js';
+import { floatAlternatives, plansWithFloat } from './quantization/untangle.js';
 import type { RuntimeHost } from './runtime/host.js';
 import type { FusedReport } from './runtime/integer-report.js';
 import { kernelCoverage, type CoverageOptions, type KernelCoverage } from './runtime/kernel-coverage.js';
@@ -61,9 +61,11 @@ async function untangle(
   lookUp: (planned: PlannedModel) => Promise<LookedUpPlan>,
 ): Promise<{ readonly found: LookedUpPlan; readonly names: ReadonlySet<string> } | undefined> {
   for (const names of floatAlternatives(planned.model.graph, planned.plan, new Set(besideDangling))) {
-    const found = await lookUp(planner.replace(planned, withFloatNodes(planned.plan, names)));
-    const { danglingQdqNodes, integerNodes } = found.coverage.report;
-    if (danglingQdqNodes < report.danglingQdqNodes && integerNodes >= report.integerNodes) return { found, names };
+    for (const plan of plansWithFloat(planned.plan, names)) {
+      const found = await lookUp(planner.replace(planned, plan));
+      const { danglingQdqNodes, integerNodes } = found.coverage.report;
+      if (danglingQdqNodes < report.danglingQdqNodes && integerNodes >= report.integerNodes) return { found, names };
+    }
   }
   return undefined;
 }

@@ -9,7 +9,7 @@ OUT_DIR/NAME.onnx and OUT_DIR/counts.json. Each entry of the latter holds, for t
   left      QuantizeLinear and DequantizeLinear nodes
   dangling  those of them that convert for no integer kernel: a Q from which only DQ is reached, a DQ that no integer kernel feeds,
             a DQ that only Q with the same parameters reads, and that Q
-  weights   bytes of integer initializers
+  weights   bytes of integer initializers: 8 bits, and biases of 32
 """
 import collections
 import glob
@@ -70,12 +70,17 @@ def count(path):
         graph = onnx.load(options.optimized_model_filepath).graph
     operators = collections.Counter(node.op_type for node in graph.node)
     integers = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    biases = {node.input[0] for node in graph.node if node.op_type == 'DequantizeLinear'}
+    biases |= {value for node in graph.node if node.op_type in ('QLinearConv', 'QGemm') for value in node.input[1:]}
     return {
         'integer': {kind: operators[kind] for kind in INTEGER if operators[kind]},
         'float': {kind: operators[kind] for kind in FLOAT if operators[kind]},
         'left': operators['QuantizeLinear'] + operators['DequantizeLinear'],
         'dangling': count_dangling(graph),
-        'weights': sum(numpy_helper.to_array(t).nbytes for t in graph.initializer if t.data_type in integers),
+        'weights': sum(
+            numpy_helper.to_array(t).nbytes
+            for t in graph.initializer
+            if t.data_type in integers or (t.data_type == onnx.TensorProto.INT32 and t.name in biases)),
     }
 
 

@@ -38,8 +38,12 @@ const NEVER: Readonly<Record<string, string>> = {
 };
 
 /** Source: shared measurements on real models, onnxruntime 1.30. */
-const CONV_REASON =
-  'dynamic convolution (ConvInteger) is 4 to 10 times slower than float; static quantization (--data) brings it to integers, --op-types Conv forces it';
+const CONV_REASON = 'dynamic convolution (ConvInteger) is 4 to 10 times slower than float';
+
+/** What would bring a node to integers that dynamic quantization leaves in float. */
+function staticHelp({ parent }: Scope): string {
+  return parent === undefined ? 'static quantization (--data) can bring it to integers' : 'static quantization does not reach into bodies';
+}
 
 /** Decides for each node of a graph and its bodies, in the order of `allNodes`. `types` are those of the main graph's values. */
 export function selectDynamic(graph: Graph, types: ValueTypes, options: DynamicSelectionOptions): DynamicChoice[] {
@@ -66,7 +70,7 @@ const RULES: Readonly<Record<string, (node: Node, scope: Scope, types: ValueType
   MatMul(node, scope, types) {
     const weight = floatWeight(scope, node, 1);
     if (!constantIn(scope, node.inputs[1]!)) {
-      return constantIn(scope, node.inputs[0]!) ? 'its constant is the first factor, not the second' : 'both its factors are computed at run time; static quantization (--data) can bring it to integers';
+      return constantIn(scope, node.inputs[0]!) ? 'its constant is the first factor, not the second' : `both its factors are computed at run time; ${staticHelp(scope)}`;
     }
     if (typeof weight === 'string') return weight;
     const { dims } = weight.tensor;
@@ -95,7 +99,7 @@ const RULES: Readonly<Record<string, (node: Node, scope: Scope, types: ValueType
     return { form: 'lstm', weights: new Map(weights.map((weight, i) => [i + 1, weight as ScopedConstant])) };
   },
   Conv(node, scope, _types, { opTypes }) {
-    if (!opTypes.includes('Conv')) return CONV_REASON;
+    if (!opTypes.includes('Conv')) return `${CONV_REASON}; ${staticHelp(scope)}, --op-types Conv forces it`;
     const weight = floatWeight(scope, node, 1);
     if (typeof weight === 'string') return weight;
     if (weight.tensor.dims.length < 3) return `its weight "${weight.name}" has fewer than three dimensions`;

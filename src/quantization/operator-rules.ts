@@ -13,7 +13,7 @@ export type RuleKind = 'compute' | 'join' | 'unary' | 'carrier';
 export interface OperatorRule {
   readonly opType: string;
   readonly kind: RuleKind;
-  /** Indexes of the inputs that carry activations; `all` for variadic operators. */
+  /** Indexes of the inputs that carry activations, or in a compute node a constant weight; `all` for variadic operators. */
   readonly activations: readonly number[] | 'all';
   /** The integer kernel that onnxruntime's CPU provider runs. */
   readonly kernel: string;
@@ -30,9 +30,9 @@ export interface OperatorRule {
  * (the kernel table test rebuilds them).
  */
 export const OPERATOR_RULES: readonly OperatorRule[] = [
-  { opType: 'Conv', kind: 'compute', activations: [0], kernel: 'QLinearConv' },
+  { opType: 'Conv', kind: 'compute', activations: [0, 1], kernel: 'QLinearConv' },
   { opType: 'MatMul', kind: 'compute', activations: [0, 1], kernel: 'QLinearMatMul, MatMulIntegerToFloat, QGemm' },
-  { opType: 'Gemm', kind: 'compute', activations: [0], kernel: 'QGemm' },
+  { opType: 'Gemm', kind: 'compute', activations: [0, 1], kernel: 'QGemm' },
   { opType: 'Add', kind: 'join', activations: [0, 1], kernel: 'QLinearAdd' },
   { opType: 'Mul', kind: 'join', activations: [0, 1], kernel: 'QLinearMul' },
   { opType: 'Concat', kind: 'join', activations: 'all', kernel: 'QLinearConcat' },
@@ -51,7 +51,7 @@ export const OPERATOR_RULES: readonly OperatorRule[] = [
     obstacle: (node) => (stringAttribute(node, 'mode', 'nearest') === 'nearest' ? undefined : 'Resize interpolates in float'),
   },
   ...['ReduceMax', 'ReduceMin'].map((opType): OperatorRule => ({ opType, kind: 'carrier', activations: [0], kernel: opType, since: 12 })),
-  ...['Split', 'Reshape', 'Transpose', 'Flatten', 'Squeeze', 'Unsqueeze', 'Slice', 'Gather', 'Expand', 'Tile', 'DepthToSpace'].map(
+  ...['Split', 'Reshape', 'Transpose', 'Flatten', 'Squeeze', 'Unsqueeze', 'Slice', 'Gather', 'GatherElements', 'Expand', 'Tile', 'DepthToSpace'].map(
     (opType): OperatorRule => ({ opType, kind: 'carrier', activations: [0], kernel: opType }),
   ),
 ];

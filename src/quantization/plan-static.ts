@@ -225,12 +225,18 @@ function nodePlanner(
   /** The bias as int32 with the scale of the products it is added to. */
   const planBias = (selected: SelectedNode): PlannedConstant => {
     const { node } = selected;
-    const weightName = node.inputs[selected.weight!]!;
-    const { axis, scales: weightScale } = weights.get(weightKey(weightName, channelAxis(node, index.constant(weightName)!.dims.length, options.perChannel)))!;
-    const inputScale = tensors.get(node.inputs[selected.activations[0]!]!)!.scale;
+    const { axis, scales: weightScale } = factorScales(selected);
+    const inputScale = scaleOf(node.inputs[0]!);
     const key = `${node.name}#bias`;
     scales[key] = Array.from(weightScale, (scale) => usableScale(Math.fround(inputScale * scale)));
     return { dtype: 'int32', axis: axis === null ? null : Math.max(0, index.constant(biasOf(selected)!)!.dims.length - 1), scales: key, zeroPoint: 0 };
+  };
+
+  /** Scales of what the input is multiplied by: those of the constant weight, or that of a computed one. */
+  const factorScales = ({ node, weight }: SelectedNode): { readonly axis: number | null; readonly scales: ArrayLike<number> } => {
+    const name = node.inputs[1]!;
+    if (weight === undefined) return { axis: null, scales: [scaleOf(name)] };
+    return weights.get(weightKey(name, channelAxis(node, index.constant(name)!.dims.length, options.perChannel)))!;
   };
 
   const planBiasAdd = (selected: SelectedNode, add: Node): PlannedBiasAdd => ({
@@ -253,6 +259,9 @@ function nodePlanner(
     scales[key] = [parameters.scale];
     return { dtype: parameters.dtype, axis: null, scales: key, zeroPoint: parameters.zeroPoint };
   };
+
+  /** The one scale of an activation, or of a constant that is quantized like one. */
+  const scaleOf = (name: string): number => tensors.get(name)?.scale ?? scales[planOperand(name).scales]![0]!;
 
   return (node: Node, absorbedBy: Node | undefined): PlannedNode => {
     const base = { name: node.name, opType: node.opType };

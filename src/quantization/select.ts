@@ -1,6 +1,6 @@
 import { intAttribute } from '../graph/attributes.js';
 import { indexOf, soleReader, type GraphIndex } from '../graph/graph-index.js';
-import type { Graph, Node, ValueType } from '../graph/model.js';
+import type { Dim, Graph, Node, ValueType } from '../graph/model.js';
 import { numbersOf } from '../tensor/values.js';
 import { activationInputs, COMPUTE_WITHOUT_KERNEL, ruleOf, type OperatorRule } from './operator-rules.js';
 
@@ -122,9 +122,6 @@ function candidateOf(index: GraphIndex, types: ValueTypes, options: SelectionOpt
 }
 
 function computeObstacle(index: GraphIndex, types: ValueTypes, node: Node): string | undefined {
-  const weight = index.constant(node.inputs[1] ?? '');
-  if (node.opType !== 'MatMul' && weight === undefined) return `the weight "${node.inputs[1]}" is not constant`;
-  if (weight && weight.dtype !== 'float32') return `the weight "${node.inputs[1]}" is ${weight.dtype}, not float32`;
   const bias = node.opType === 'MatMul' ? undefined : node.inputs[2];
   if (bias && index.constant(bias)?.dtype !== 'float32') return `the bias "${bias}" is not a float32 constant`;
   if (node.opType === 'Conv') return undefined;
@@ -136,16 +133,17 @@ function computeObstacle(index: GraphIndex, types: ValueTypes, node: Node): stri
 
 /** Products in each sum of a MatMul or Gemm (K); undefined where no shape tells. */
 function productDepth(index: GraphIndex, types: ValueTypes, node: Node): number | undefined {
-  const weight = index.constant(node.inputs[1]!);
-  if (weight) {
-    const transposed = node.opType === 'Gemm' && intAttribute(node, 'transB', 0) !== 0;
-    return weight.dims.at(transposed ? -1 : Math.max(-2, -weight.dims.length));
-  }
-  const left = index.constant(node.inputs[0]!);
-  if (left) return left.dims.at(-1);
-  const type = types.get(node.inputs[0]!);
-  const depth = type?.kind === 'tensor' ? type.shape?.at(-1) : undefined;
-  return typeof depth === 'number' ? depth : undefined;
+  const isTransposed = (attribute: 'transA' | 'transB') => node.opType === 'Gemm' && intAttribute(node, attribute, 0) !== 0;
+  const [left = '', right = ''] = node.inputs;
+  const rows = shapeOf(index, types, right);
+  const depths = [shapeOf(index, types, left)?.at(isTransposed('transA') ? -2 : -1), rows?.at(isTransposed('transB') ? -1 : Math.max(-2, -rows.length))];
+  return depths.find((depth) => typeof depth === 'number');
+}
+
+/** Shape of a value as far as it is known. */
+function shapeOf(index: GraphIndex, types: ValueTypes, value: string): readonly Dim[] | undefined {
+  const type = types.get(value);
+  return index.constant(value)?.dims ?? (type?.kind === 'tensor' ? type.shape : undefined);
 }
 
 function isKnownNotFloat(index: GraphIndex, types: ValueTypes, value: string): boolean {
@@ -170,8 +168,7 @@ function biasAddAfter(index: GraphIndex, types: ValueTypes, node: Node): Node | 
   if (bias?.dtype !== 'float32' || bias.dims.at(-1) !== weight.dims[1] || bias.dims.slice(0, -1).some((dim) => dim !== 1)) return undefined;
   // A mask of infinities is added to scores; it is no bias.
   if (!numbersOf(bias).every(Number.isFinite)) return undefined;
-  const input = types.get(node.inputs[0]!);
-  const rank = input?.kind === 'tensor' ? input.shape?.length : undefined;
+  const rank = shapeOf(index, types, node.inputs[0]!)?.length;
   // A bias of higher rank than the product would add dimensions to it.
   return bias.dims.length === 1 || (rank !== undefined && bias.dims.length <= rank) ? add : undefined;
 }
@@ -287,12 +284,8 @@ function isHidden(index: GraphIndex, types: ValueTypes, { node, biasAdd }: Candi
  * Source: core/optimizer/matmul_add_fusion.cc of onnxruntime.
  */
 export function fitsGemm(index: GraphIndex, types: ValueTypes, matmul: Node, addend: string): boolean {
-  const shapeOf = (value: string) => {
-    const type = types.get(value);
-    return index.constant(value)?.dims ?? (type?.kind === 'tensor' ? type.shape : undefined);
-  };
-  const [left, right] = matmul.inputs.map(shapeOf);
-  const bias = shapeOf(addend);
+  const [left, right] = matmul.inputs.map((input) => shapeOf(index, types, input));
+  const bias = shapeOf(index, types, addend);
   if (!left || right?.length !== 2 || !bias) return false;
   if (left.length !== 2) return left.every((dim) => typeof dim === 'number') && bias.length === 1 && bias[0] === right[1];
   const [first, last] = [bias.at(-2) ?? 1, bias.at(-1)];

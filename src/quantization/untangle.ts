@@ -38,13 +38,34 @@ export function floatAlternatives(graph: Graph, plan: QuantizationPlan, near: Re
     });
 }
 
-/** A plan with these nodes in float. */
-export function withFloatNodes(plan: QuantizationPlan, names: ReadonlySet<string>): QuantizationPlan {
-  const nodes = plan.nodes.map((node): PlannedNode => {
-    if (!names.has(node.name) && (node.takenBy === undefined || !names.has(node.takenBy))) return node;
-    return { name: node.name, opType: node.opType, decision: 'float', reason: REASON };
+/**
+ * Plans with these nodes in float, the better one first. Products whose result no other planned node reads any more give floats, or keep Q
+ * behind them, which some float readers need (see `isHidden` in select.ts).
+ */
+export function plansWithFloat(plan: QuantizationPlan, names: ReadonlySet<string>): readonly QuantizationPlan[] {
+  const asFloat = ({ name, opType }: PlannedNode): PlannedNode => ({ name, opType, decision: 'float', reason: REASON });
+  const left = plan.nodes.map((node) => (names.has(node.name) || (node.takenBy !== undefined && names.has(node.takenBy)) ? asFloat(node) : node));
+  const withNodes = (nodes: readonly PlannedNode[]) => ({ ...plan, nodes, tensors: usedTensors(nodes, plan.tensors) });
+  const released = withoutUnreadOutputs(left);
+  return released === left ? [withNodes(left)] : [withNodes(released), withNodes(left)];
+}
+
+/** Products whose result no planned node reads give floats; a Relu or Clip that they took along is a node of its own again. */
+function withoutUnreadOutputs(nodes: readonly PlannedNode[]): readonly PlannedNode[] {
+  const read = new Set(nodes.flatMap(({ activations }) => Object.values(activations ?? {})));
+  const released = new Set<string>();
+  const changed = nodes.map((node): PlannedNode => {
+    if (!node.outputs || !/^(MatMul|Gemm)$/.test(node.opType) || node.outputs.some((output) => read.has(output))) return node;
+    released.add(node.name);
+    const { outputs: _outputs, pairBefore: _pairBefore, ...product } = node;
+    return product;
   });
-  return { ...plan, nodes, tensors: usedTensors(nodes, plan.tensors) };
+  if (released.size === 0) return nodes;
+  const bias = new Set(changed.flatMap(({ biasAdd }) => biasAdd?.name ?? []));
+  return changed.map((node): PlannedNode => {
+    if (node.takenBy === undefined || !released.has(node.takenBy) || bias.has(node.name)) return node;
+    return { name: node.name, opType: node.opType, decision: 'float', reason: 'nothing that runs on integers reads it' };
+  });
 }
 
 /** The carriers among the nodes, those that these feed or read, and so on. */

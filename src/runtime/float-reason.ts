@@ -87,7 +87,10 @@ function unquantizedReason(node: Node, graph: Graph, outer: readonly Graph[]): s
   const isWeight = (name: string) => constantBehind(graph, name) !== undefined;
   const outside = unquantized.find((name) => outer.some((graph) => isDequantized(indexOf(graph), name)));
   if (outside !== undefined) return `"${outside}" is dequantized outside of the body that the node stands in, where onnxruntime does not look: Q/DQ must stand inside`;
-  if (unquantized.length === products.length) return products.some(isWeight) ? 'neither its input nor its weight is quantized' : 'neither of its inputs is quantized';
+  if (unquantized.length === products.length) {
+    const what = products.some(isWeight) ? 'neither its input nor its weight is quantized' : 'neither of its inputs is quantized';
+    return outer.length === 0 ? what : `${what}: it stands in a body, where only --mode dynamic quantizes (MatMul and Gemm with constant weights, LSTM)`;
+  }
   if (isWeight(value)) return `only its input is quantized: its weight "${value}" is float32`;
   const producer = index.producer(value);
   const from = producer ? `comes from ${producer.opType} in float` : 'is not quantized';

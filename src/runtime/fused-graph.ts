@@ -12,6 +12,7 @@ import { writeHole } from './staged-model.js';
 /** A model whose nodes bear unique marks as names, and the way back from a mark to the node. */
 export interface MarkedModel {
   readonly model: Model;
+  /** The file; made when it is asked for. */
   readonly bytes: Uint8Array;
   /** Nodes of the model that came in whose marks a name contains. */
   readonly nodesIn: (name: string) => readonly Node[];
@@ -31,9 +32,12 @@ export function markNodes(model: Model): MarkedModel {
     }),
   });
   const marked: Model = { ...model, graph: mark(model.graph) };
+  let bytes: Uint8Array | undefined;
   return {
     model: marked,
-    bytes: encodeModel(marked),
+    get bytes() {
+      return (bytes ??= encodeModel(marked));
+    },
     nodesIn: (name) => (name.match(MARK) ?? []).flatMap((found) => byMark.get(found) ?? []),
   };
 }

@@ -52,11 +52,11 @@ export interface IntegerReport {
   /** Q and DQ nodes that survive fusion and convert for no integer kernel; null where there is no fused graph to see them in. */
   readonly danglingQdqNodes: number | null;
   readonly weightBytes: {
-    /** Bytes of float and quantized constants in the file. */
+    /** Bytes of all constants in the file that stand for real numbers: weights and biases, float or quantized, with scales and zero points. */
     readonly total: number;
-    /** Of them, stored as integers of 16 bits or fewer. */
+    /** Of them, stored as integers: 16 bits or fewer, and biases of 32. */
     readonly integer: number;
-    /** Of those, still integers in the graph that the runtime keeps in memory; null where there is no fused graph. */
+    /** The same in the graph that the runtime keeps in memory: less where it turns integers back into floats, more where it quantizes weights as it loads them; null where there is no fused graph. */
     readonly residentInteger: number | null;
   };
   readonly nodes: readonly IntegerNode[];

@@ -3,7 +3,7 @@ import { indexOf, type GraphIndex } from '../graph/graph-index.js';
 import type { Graph, Model, Node } from '../graph/model.js';
 import { allNodes } from '../graph/traversal.js';
 import { constantNodes } from '../passes/fold-constants.js';
-import { dtypeInfo, isFloat, isQuantizedType } from '../tensor/dtype.js';
+import { dtypeInfo, isQuantizedType } from '../tensor/dtype.js';
 import { elementCount, type Tensor } from '../tensor/tensor.js';
 import { constantBehind } from './constant-behind.js';
 import { fusedGraph, markNodes, type FusedGraph } from './fused-graph.js';
@@ -15,6 +15,7 @@ import { describeCpu, runtimeVersion } from './machine.js';
 import type { SessionOptions } from './session.js';
 import { readStaged, type StagedModel } from './staged-model.js';
 import { defineTask } from './task.js';
+import { weightBytes } from './weight-bytes.js';
 
 /** Ways to look other than at this machine's own. */
 export type CoverageOptions = Pick<SessionOptions, 'fuseInt8'>;
@@ -91,7 +92,7 @@ export function integerReport(model: Model, fused: FusedGraph): FusedReport {
     timeShare: null,
     time: null,
     danglingQdqNodes: danglingQdq(fused.graph).length,
-    weightBytes: { ...storedBytes(model.graph), residentInteger: storedBytes(fused.graph).integer },
+    weightBytes: { ...weightBytes(model.graph), residentInteger: weightBytes(fused.graph).integer },
     nodes,
   };
 }
@@ -256,22 +257,4 @@ function isSameConstant(index: GraphIndex, a: string | undefined, b: string | un
 function isLookup(index: GraphIndex, dequantize: Node): boolean {
   const gather = index.producer(dequantize.inputs[0]!);
   return gather?.opType === 'Gather' && isQuantizedType(index.constant(gather.inputs[0]!)?.dtype ?? 'unknown');
-}
-
-/** Bytes of the constants of a graph and its bodies: of float and quantized types, and of quantized ones alone. */
-export function storedBytes(graph: Graph): { readonly total: number; readonly integer: number } {
-  const constants = [...allConstants(graph)];
-  const bytes = (tensors: readonly Tensor[]) => tensors.reduce((sum, tensor) => sum + tensor.storage.byteLength, 0);
-  return {
-    total: bytes(constants.filter(({ dtype }) => isFloat(dtype) || isQuantizedType(dtype))),
-    integer: bytes(constants.filter(({ dtype }) => isQuantizedType(dtype))),
-  };
-}
-
-function* allConstants(graph: Graph): Generator<Tensor> {
-  yield* graph.initializers.values();
-  for (const node of allNodes(graph)) {
-    for (const attribute of node.attributes.values()) if (attribute.kind === 'tensor') yield attribute.value;
-    for (const body of subgraphsOf(node)) yield* body.initializers.values();
-  }
 }

@@ -33,12 +33,13 @@ export function withProfile<Report extends IntegerReport>(
   // A profile shows no accuracy level: whether a MatMulNBits multiplies integers, its node in the fused graph knows.
   const proven = new Set(nodes.flatMap(({ runsAs }, i) => (runsAs === 'integer' ? (kernels.get(found[i]!.node) ?? []) : [])));
   const time = splitTime(profiled, (node) => proven.has(node) || ranOnIntegers(node), runs);
-  const macs = (of: readonly IntegerNode[]) => of.reduce((sum, node) => sum + (node.macs ?? 0), 0);
   const integerNodes = nodes.filter((node) => node.runsAs === 'integer');
+  // What stands in a body may not have run at all.
+  const ran = nodes.filter((_, i) => found[i]!.outer.length === 0 || kernels.has(found[i]!.node));
   return {
     ...report,
     integerNodes: nodes.some(({ runsAs }) => runsAs === null) ? null : integerNodes.length,
-    macsShare: nodes.length > 0 && nodes.every((node) => node.macs !== null) ? macs(integerNodes) / macs(nodes) : null,
+    macsShare: shareOfMacs(ran),
     timeShare: time && (time.computeMs.integer + time.otherIntegerMs) / time.totalMs,
     time,
     nodes,
@@ -49,6 +50,13 @@ const besideFusedGraph: JudgeKernel = (kernel, { runsAs: fused, kernel: name, re
   const runsAs = ranOnIntegers(kernel) ? 'integer' : name === kernel.opType ? fused : 'float';
   return { runsAs, kernel: name, reason: runsAs === 'integer' ? null : (reason ?? `it is an integer kernel in the fused graph, but ran as ${kernel.opType} on floats`) };
 };
+
+/** Share of multiply–accumulates in integer kernels; null where some, or all, are not known. */
+function shareOfMacs(ran: readonly IntegerNode[]): number | null {
+  const sum = (nodes: readonly IntegerNode[]) => nodes.reduce((total, { macs }) => total + (macs ?? NaN), 0);
+  const total = sum(ran);
+  return total > 0 ? sum(ran.filter(({ runsAs }) => runsAs === 'integer')) / total : null;
+}
 
 /** Where the time of one run went; null where no time was measured. */
 function splitTime(profiled: readonly ProfiledNode[], isInteger: (node: ProfiledNode) => boolean, runs: number): TimeSplit | null {

@@ -22,8 +22,8 @@ export function multiplyAccumulates(node: Node, graph: Graph, kernel: ProfiledNo
   if (/MatMul|Gemm/.test(node.opType)) return elementCount(output) * productDepth(input, output);
   if (/LSTM|GRU|RNN/.test(node.opType)) {
     const [sequence = 1, batch = 1] = input;
-    const weights = node.inputs.slice(1, 3).map((name) => graph.initializers.get(name));
-    return weights.every((tensor) => tensor) ? sequence * batch * weights.reduce((sum, tensor) => sum + elementCount(tensor!.dims), 0) : null;
+    const weights = [1, 2].map((i) => graph.initializers.get(node.inputs[i]!)?.dims ?? kernel.inputs[i]?.dims);
+    return weights.every((dims) => dims !== undefined) ? sequence * batch * weights.reduce((sum, dims) => sum + elementCount(dims), 0) : null;
   }
   return null;
 }

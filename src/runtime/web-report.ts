@@ -6,12 +6,13 @@ import { constantBehind } from './constant-behind.js';
 import { floatReason } from './float-reason.js';
 import type { MarkedModel } from './fused-graph.js';
 import type { IntegerNode, IntegerReport } from './integer-report.js';
-import { computeNodes, describeWeights, storedBytes, type NodeInGraph } from './kernel-coverage.js';
+import { computeNodes, describeWeights, type NodeInGraph } from './kernel-coverage.js';
 import { isBlockProduct } from './kernels.js';
 import { describeCpu } from './machine.js';
 import { ranOnIntegers, withProfile, type JudgeKernel } from './measured-report.js';
 import type { ProfiledNode } from './profile.js';
 import { webFacts } from './web-binding.js';
+import { weightBytes } from './weight-bytes.js';
 
 /** The accuracy level that onnxruntime gives a MatMulNBits which it makes of DequantizeLinear and MatMul. */
 const FUSED_ACCURACY_LEVEL = 4;
@@ -32,7 +33,7 @@ export async function webReport(model: Model, marked: MarkedModel, profiled: rea
     timeShare: null,
     time: null,
     danglingQdqNodes: null,
-    weightBytes: { ...storedBytes(model.graph), residentInteger: null },
+    weightBytes: { ...weightBytes(model.graph), residentInteger: null },
     nodes: found.map(unknownNode),
   };
   const integerBits = await bitsMultipliedAsIntegers(found, profiled);

@@ -22,18 +22,37 @@ describe('normalizeGemm', () => {
       tolerance: 1e-5,
     },
     {
-      name: 'leaves a bias that varies alone where beta is 1',
+      name: 'adds a bias that varies with an Add of its own where beta is 1',
       before: `
         input x float32[3,2]
         input b float32[2]
         const w float32[2,2] 1 2 3 4
-        y = Gemm(x, w, b) alpha=2.0
+        gemm: y = Gemm(x, w, b) alpha=2.0 transB=1
         output y`,
       after: `
         input x float32[3,2]
         input b float32[2]
         const w_alpha float32[2,2] 2 4 6 8
-        y = Gemm(x, w_alpha, b)
+        gemm: y_product = Gemm(x, w_alpha) transB=1
+        gemm_bias: y = Add(y_product, b)
+        output y`,
+      says: ['gemm: alpha and beta of 1 Gemm nodes were multiplied into their constants', 'gemm: computed biases of 1 Gemm nodes are added by an Add of their own'],
+      tolerance: 1e-5,
+    },
+    {
+      name: 'adds a residual to a product of two activations with an Add of its own',
+      before: `
+        input x float32[2,3]
+        input z float32[2,4]
+        input c float32[3,4]
+        y = Gemm(x, z, c) alpha=0.5 transA=1
+        output y`,
+      after: `
+        input x float32[2,3]
+        input z float32[2,4]
+        input c float32[3,4]
+        y_product = Gemm(x, z) alpha=0.5 transA=1
+        y_bias: y = Add(y_product, c)
         output y`,
       tolerance: 1e-5,
     },

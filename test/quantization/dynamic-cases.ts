@@ -236,7 +236,7 @@ export const OTHER_CASES: readonly DynamicCase[] = [
   {
     name: 'Conv',
     build: (g) => g.output(g.op('y', 'Conv', [g.input('x', [1, 16, 8, 8]), g.weight('w', [8, 16, 3, 3])], { attributes: SAME_PADS })),
-    plan: 'y Conv: float, dynamic convolution (ConvInteger) is 4 to 10 times slower than float; static quantization (--data) brings it to integers, --op-types Conv forces it',
+    plan: 'y Conv: float, dynamic convolution (ConvInteger) is 4 to 10 times slower than float; static quantization (--data) can bring it to integers, --op-types Conv forces it',
     fused: 'Conv(x)',
     minSqnrDb: 100,
   },

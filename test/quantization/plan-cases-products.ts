@@ -684,10 +684,42 @@ export const PRODUCT_CASES: readonly PlanCase[] = [
     build: (g) => g.output(g.op('gemm', 'Gemm', [matrix(g), g.weight('w', [32, 24]), g.op('b', 'Tanh', [g.input('z', [24])])])),
     plan: `
       b Tanh: float, Tanh has no integer kernel in onnxruntime
-      gemm Gemm: float, the bias "b" is not a float32 constant
+      gemm Gemm: reads 0:x, 1:int8@1
+      gemm_bias Add: float, not all that feeds it runs on integers
+      --
+      x: uint8 scale 0.01569 zero 64
+    `,
+    fused: 'Add(QGemm(Q(x)), Tanh(z))',
+  },
+  {
+    name: 'Gemm of two activations',
+    build: (g) => g.output(g.op('gemm', 'Gemm', [matrix(g), g.input('z', [24, 32]), g.weight('b', [24], 0.5)], { attributes: { transB: 1 } })),
+    plan: `
+      gemm Gemm: reads 0:x 1:z, 2:int32
+      --
+      x: uint8 scale 0.01569 zero 64
+      z: uint8 scale 0.01569 zero 64
+    `,
+    fused: 'QGemm(Q(x), Q(z))',
+  },
+  {
+    name: 'Gemm of two activations with 8 products a sum, the first transposed',
+    build: (g) => g.output(g.op('gemm', 'Gemm', [g.input('x', [8, 4]), g.input('z', [8, 24])], { attributes: { transA: 1 } })),
+    plan: `
+      gemm Gemm: float, it adds up only 8 products, which is slower in integers than in float (below 16)
       --
     `,
-    fused: 'Gemm(x, Tanh(z))',
+    fused: 'Gemm(x, z)',
+  },
+  {
+    name: 'Gemm with the constant on the left',
+    build: (g) => g.output(g.op('gemm', 'Gemm', [g.weight('w', [4, 32]), g.input('z', [32, 24]), g.weight('b', [24], 0.5)])),
+    plan: `
+      gemm Gemm: reads 1:z, 0:uint8, 2:int32
+      --
+      z: uint8 scale 0.01569 zero 64
+    `,
+    fused: 'QGemm(Q(z))',
   },
   {
     name: 'Gemm, Relu, Gemm and Softmax',

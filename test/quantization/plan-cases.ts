@@ -712,17 +712,19 @@ export const CONVOLUTION_CASES: readonly PlanCase[] = [
     name: 'Conv with a weight that is computed',
     build: (g) => {
       const w = g.op('w', 'Tanh', [g.input('v', [16, 16, 3, 3])]);
-      g.output(conv(g, 'second', g.op('first', 'Conv', [image(g), w], { attributes: SAME_PADS })));
+      g.output(conv(g, 'second', g.op('first', 'Conv', [image(g), w, g.weight('b', [16])], { attributes: SAME_PADS })));
     },
     plan: `
       w Tanh: float, Tanh has no integer kernel in onnxruntime
-      first Conv: float, the weight "w" is not constant
+      first Conv: reads 0:x 1:w, 2:int32, makes first
       second Conv: reads 0:first, 1:int8@0, 2:int32@0, makes second
       --
+      x: uint8 scale 0.01569 zero 64
+      w: uint8 scale 0.01569 zero 64
       first: uint8 scale 0.01569 zero 64
       second: uint8 scale 0.01569 zero 64
     `,
-    fused: 'DQ(QLinearConv(Q(Conv(x, Tanh(v)))))',
+    fused: 'DQ(QLinearConv(QLinearConv(Q(x), Q(Tanh(v)))))',
   },
   {
     name: 'batch norm, folded',

@@ -8,7 +8,8 @@ import { runModel, sqnrDb } from '../helpers/run-model.js';
 import { observe, planWith, selectIn, verifyStatic } from './quantize-graph.js';
 import { buildRandomCarriers, CARRIER_SHAPES } from './random-carriers.js';
 
-const SEEDS = Array.from({ length: 24 }, (_, i) => i);
+/** In the last one, of sequences, a product gives its result to a Reshape that goes back to float. */
+const SEEDS = [...Array.from({ length: 24 }, (_, i) => i), 38];
 
 let host: RuntimeHost;
 before(() => void (host = new RuntimeHost()));

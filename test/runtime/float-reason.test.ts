@@ -120,6 +120,15 @@ const ROWS: readonly Row[] = [
     },
     reason: '"x_q_dq" is dequantized outside of the body that the node stands in, where onnxruntime does not look: Q/DQ must stand inside',
   },
+  {
+    name: 'a body of a float model',
+    build: (g) => {
+      const x = g.input('x', [4, 32]);
+      const branch = (name: string) => body((inner) => inner.op(name, 'MatMul', [x, inner.weight(`${name}_w`, [32, 16])]));
+      g.output(g.op('chosen', 'If', [g.input('c', [], 'bool')], { attributes: { then_branch: branch('y'), else_branch: branch('z') } }));
+    },
+    reason: 'neither its input nor its weight is quantized: it stands in a body, where only --mode dynamic quantizes (MatMul and Gemm with constant weights, LSTM)',
+  },
 
   // Types and scales.
   {

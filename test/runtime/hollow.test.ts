@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { Model } from '../../src/graph/model.js';
+import { hollowModel } from '../../src/onnx/hollow-model.js';
 import { readModel } from '../../src/onnx/read-model.js';
 import { writeModel } from '../../src/onnx/write-model.js';
 import { fusedGraph, markNodes } from '../../src/runtime/fused-graph.js';
@@ -9,7 +11,7 @@ import { RuntimeHost } from '../../src/runtime/host.js';
 import { kernelCoverage } from '../../src/runtime/kernel-coverage.js';
 import { openStaged, stagedFile, stageForLook, stageModel } from '../../src/runtime/staged-model.js';
 import { DeferredStorage } from '../../src/tensor/deferred-storage.js';
-import { tensorFromArray } from '../../src/tensor/tensor.js';
+import { elementCount, tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
 import { parseModel } from '../helpers/graph-text.js';
 import { temporaryFolder } from '../helpers/temporary-folder.js';
 
@@ -48,6 +50,23 @@ test('a model with large weights in a side file is looked at without them: the s
   }
   assert.deepEqual(graphs[1], graphs[0]);
   assert.ok(graphs[0]!.some(([opType]) => opType === 'MatMulIntegerToFloat'), JSON.stringify(graphs[0]));
+});
+
+test('many large weights in the file itself are left out too, but for what may be a mask or a table of numbers', async (t) => {
+  const folder = temporaryFolder(t);
+  const narrow = parseModel(text.replace('x float32[2,512]', 'x float32[2,2048]'));
+  const withWeights = (weights: Readonly<Record<string, Tensor>>): Model => ({ ...narrow, graph: { ...narrow.graph, initializers: new Map([...narrow.graph.initializers, ...Object.entries(weights)]) } });
+  const zeros = (...dims: number[]) => tensorFromArray('float32', dims, new Float32Array(elementCount(dims)));
+  const weights = { w: zeros(2048, 2048), v: zeros(2048, 1024) };
+  const wide = withWeights(weights);
+  const hollow = hollowModel(wide, 'hole');
+  assert.ok(hollow && hollow.bytes.length < 10_000);
+  assert.equal(hollow.sideFileBytes, 4 * 2048 * 2048);
+  const opTypes = async (model: Model) => (await fusedGraph(markNodes(model), folder, join(folder, 'fused.onnx'))).graph.nodes.map(({ opType }) => opType);
+  assert.deepEqual(await opTypes(wide), await opTypes(parseModel(text)));
+  assert.equal(hollowModel(parseModel(text), 'hole'), undefined, 'few bytes are copied');
+  const others = { mask: zeros(1, 1, 1024, 1024), table: tensorFromArray('int64', [2 ** 18], new BigInt64Array(2 ** 18)) };
+  assert.ok(hollowModel(withWeights({ ...weights, ...others }), 'hole')!.bytes.length > 4 * 2 ** 20 + 8 * 2 ** 18);
 });
 
 /** A model whose large weights are yet to be computed, beside one that is in a side file. */

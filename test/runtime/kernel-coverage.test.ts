@@ -272,6 +272,26 @@ describe('weightBytes', () => {
     assert.deepEqual(weightBytes, { total: 4 * SIZE, integer: 0, residentInteger: 0 });
   });
 
+  test('biases of 32 bits are integers in the file and in memory', async () => {
+    const withBias = async (bias: boolean) => {
+      const { weightBytes } = await reportOf((g) => {
+        const inputs = [g.pair(image(g), { scale: 1 / 64 }), g.quantizedWeight('w', [16, 16, 3, 3], { axis: 0 })];
+        if (bias) inputs.push(g.quantizedBias('b', [16], 1 / 4096, true));
+        g.output(g.pair(g.op('y', 'Conv', inputs, { attributes: SAME_PADS }), { scale: 1 / 8 }));
+      });
+      return weightBytes;
+    };
+    const [without, having] = [await withBias(false), await withBias(true)];
+    assert.equal(having.integer - without.integer, 4 * 16);
+    assert.equal(having.residentInteger - without.residentInteger, 4 * 16);
+    assert.equal(having.total - without.total, 4 * 16 + 4 * 16, 'with its scales, which are floats');
+  });
+
+  test('floats that are quantized when the model is loaded are integers in memory only', async () => {
+    const { weightBytes } = await reportOf((g) => g.output(g.op('y', 'MatMul', [g.pair(g.input('x', [4, 32])), g.pair(g.weight('w', [32, 16]))])));
+    assert.ok(weightBytes.integer <= 4 && weightBytes.residentInteger >= 32 * 16 && weightBytes.total >= 4 * 32 * 16);
+  });
+
   test('counts constants in Constant nodes and bodies, and no shapes or text', async () => {
     const g = new GraphBuilder();
     const x = g.input('x', [4, 32]);

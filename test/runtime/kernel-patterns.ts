@@ -83,6 +83,11 @@ const unary = (opType: string, spec: OpSpec & { readonly to?: PairSpec } = {}) =
   g.output(g.pair(g.op('y', opType, [quantizedImage(g)], spec), spec.to));
 };
 
+/** A Clip to ±`bound` between pairs of [−2, 2). */
+const clip = (bound: number) => (g: GraphBuilder) => {
+  g.output(g.pair(g.op('y', 'Clip', [quantizedImage(g), g.floats('low', [-bound], []), g.floats('high', [bound], [])])));
+};
+
 /** An operator that moves elements, with the same parameters on both sides or with others. */
 const carrier = (build: (g: GraphBuilder, x: string) => string, to: PairSpec = INPUT) => (g: GraphBuilder) => {
   g.output(g.pair(build(g, quantizedImage(g)), to));
@@ -99,6 +104,7 @@ const CARRIERS: Readonly<Record<string, (g: GraphBuilder, x: string) => string>>
   Unsqueeze: (g, x) => g.opWithInts('y', 'Unsqueeze', x, 'axes', [0]),
   Slice: (g, x) => g.op('y', 'Slice', [x, g.ints('starts', [0]), g.ints('ends', [4]), g.ints('axes', [1])]),
   Gather: (g, x) => g.op('y', 'Gather', [x, g.ints('indexes', [3, 1])], { attributes: { axis: 1 } }),
+  GatherElements: (g, x) => g.op('y', 'GatherElements', [x, g.ints('indexes', [3, 1, 0, 2], [1, 1, 2, 2])], { attributes: { axis: 1 } }),
   Expand: (g, x) => g.op('y', 'Expand', [x, g.ints('shape', [2, 16, 8, 8])]),
   Tile: (g, x) => g.op('y', 'Tile', [x, g.ints('repeats', [1, 2, 1, 1])]),
   DepthToSpace: (g, x) => g.op('y', 'DepthToSpace', [x], { attributes: { blocksize: 2 } }),
@@ -113,6 +119,13 @@ export const KERNEL_PATTERNS: readonly KernelPattern[] = [
   { name: 'Conv, u8 × s8 per channel, int32 bias', build: (g) => g.output(g.pair(conv(g, { bias: 'int32' }))), expect: 'DQ(QLinearConv(Q(x)))', rule: 'Conv' },
   { name: 'Conv, u8 × s8 per tensor, int32 bias', build: (g) => g.output(g.pair(conv(g, { bias: 'int32', weight: {} }))), expect: 'DQ(QLinearConv(Q(x)))', rule: 'Conv' },
   { name: 'Conv, u8 × u8', build: (g) => g.output(g.pair(conv(g, { weight: { dtype: 'uint8', axis: 0 } }))), expect: 'DQ(QLinearConv(Q(x)))' },
+  { name: 'Conv, u8 × u8 per tensor', build: (g) => g.output(g.pair(conv(g, { weight: { dtype: 'uint8' } }))), expect: 'DQ(QLinearConv(Q(x)))' },
+  { name: 'Conv, u8 in, s8 out', build: (g) => g.output(g.pair(conv(g), SIGNED)), expect: 'DQ(QLinearConv(Q(x)))' },
+  {
+    name: 'Conv whose weight is an activation',
+    build: (g) => g.output(g.pair(g.op('conv', 'Conv', [quantizedImage(g), g.pair(g.input('z', [16, 16, 3, 3]))], { attributes: SAME_PADS }))),
+    expect: 'DQ(QLinearConv(Q(x), Q(z)))',
+  },
   { name: 'Conv without bias', build: (g) => g.output(g.pair(conv(g))), expect: 'DQ(QLinearConv(Q(x)))' },
   { name: 'Conv with a float bias', build: (g) => g.output(g.pair(conv(g, { bias: 'float' }))), expect: 'DQ(QLinearConv(Q(x)))', at12: FLOAT_BIAS_AT_12 },
   { name: 'Conv whose bias has another scale than input × weight', build: (g) => g.output(g.pair(conv(g, { bias: 'wrong scale' }))), expect: 'DQ(Q(Conv(DQ(Q(x)), DQ(), DQ())))' },
@@ -226,6 +239,17 @@ export const KERNEL_PATTERNS: readonly KernelPattern[] = [
     build: (g) => g.output(g.op('y', 'MatMul', [matrix(g), g.pair(g.input('z', [32, 8]))])),
     expect: 'MatMulIntegerToFloat(Q(x), Q(z))',
   },
+  ...[UNSIGNED, SIGNED].map((spec): KernelPattern => ({
+    name: `MatMul, ${spec.dtype ?? 'uint8'} activations`,
+    build: (g) => g.output(g.pair(g.op('y', 'MatMul', [matrix(g, spec), matmulWeight(g, 1)]), spec)),
+    expect: 'DQ(QLinearMatMul(Q(x)))',
+  })),
+  {
+    name: 'MatMul, u16',
+    build: (g) => g.output(g.pair(g.op('y', 'MatMul', [matrix(g, { dtype: 'uint16' }), matmulWeight(g, 1)]), { dtype: 'uint16' })),
+    expect: 'DQ(Q(MatMul(DQ(Q(x)), DQ())))',
+    opset: 21,
+  },
   {
     name: 'MatMul with the constant on the left',
     build: (g) => g.output(g.op('y', 'MatMul', [g.quantizedWeight('w', [8, 4], { dtype: 'uint8' }), matrix(g)])),
@@ -240,6 +264,7 @@ export const KERNEL_PATTERNS: readonly KernelPattern[] = [
   { name: 'MatMul + Add(float bias) without Q, 3-D static', build: (g) => matmulAdd(g, sequence(g), 'float', false), expect: 'Reshape(Gemm(DQ(Reshape(Q(x))), DQ()))' },
   { name: 'MatMul + Add(int32 bias) without Q, 3-D static', build: (g) => matmulAdd(g, sequence(g), 'int32', false), expect: 'Reshape(QGemm(Reshape(Q(x))))' },
   { name: 'MatMul + Add(int32 bias) with Q, 3-D static', build: (g) => matmulAdd(g, sequence(g), 'int32', true), expect: 'DQ(Reshape(QGemm(Reshape(Q(x)))))' },
+  { name: 'MatMul + Add(float bias) with Q, 3-D static', build: (g) => matmulAdd(g, sequence(g), 'float', true), expect: 'DQ(Reshape(QGemm(Reshape(Q(x)))))', at12: FLOAT_BIAS_AT_12 },
   { name: 'MatMul + Add(float bias) without Q, 3-D dynamic', build: (g) => matmulAdd(g, sequence(g, 'n'), 'float', false), expect: 'Add(MatMulIntegerToFloat(Q(x)))' },
   { name: 'MatMul + Add(int32 bias) without Q, 3-D dynamic', build: (g) => matmulAdd(g, sequence(g, 'n'), 'int32', false), expect: 'Add(MatMulIntegerToFloat(Q(x)), DQ())' },
   { name: 'MatMul + Add(float bias) with Q, 3-D dynamic', build: (g) => matmulAdd(g, sequence(g, 'n'), 'float', true), expect: 'DQ(Q(Add(MatMulIntegerToFloat(Q(x)))))' },
@@ -305,6 +330,33 @@ export const KERNEL_PATTERNS: readonly KernelPattern[] = [
   { name: 'Gemm with alpha, with Q', build: (g) => gemm(g, 'int32', true, { alpha: float(2) }), expect: 'DQ(Q(Gemm(DQ(Q(x)), DQ(), DQ())))' },
   { name: 'Gemm with alpha, without Q', build: (g) => gemm(g, 'int32', false, { alpha: float(2) }), expect: 'Gemm(DQ(Q(x)), DQ(), DQ())' },
   { name: 'Gemm with beta, with Q', build: (g) => gemm(g, 'int32', true, { beta: float(2) }), expect: 'DQ(Q(Gemm(DQ(Q(x)), DQ(), DQ())))' },
+  { name: 'Gemm with alpha and no bias, with Q', build: (g) => gemm(g, 'none', true, { alpha: float(2) }), expect: 'DQ(QGemm(Q(x)))' },
+  { name: 'Gemm with alpha and no bias, without Q', build: (g) => gemm(g, 'none', false, { alpha: float(2) }), expect: 'QGemm(Q(x))' },
+  ...[0, 1].flatMap((transB) =>
+    [true, false].map((thenQuantize): KernelPattern => ({
+      name: `Gemm of two activations, transB ${transB}, ${thenQuantize ? 'with' : 'without'} Q`,
+      build: (g) => {
+        const y = g.op('y', 'Gemm', [matrix(g), g.pair(g.input('z', transB ? [8, 32] : [32, 8]))], { attributes: { transB } });
+        g.output(thenQuantize ? g.pair(y) : y);
+      },
+      expect: thenQuantize ? 'DQ(QGemm(Q(x), Q(z)))' : 'QGemm(Q(x), Q(z))',
+    })),
+  ),
+  {
+    name: 'Gemm with a bias that is computed',
+    build: (g) => g.output(g.pair(g.op('y', 'Gemm', [matrix(g), matmulWeight(g, 1), g.input('z', [4, 16])]))),
+    expect: 'DQ(Q(Gemm(DQ(Q(x)), DQ(), z)))',
+  },
+  {
+    name: 'Gemm with a bias that is computed and quantized',
+    build: (g) => g.output(g.pair(g.op('y', 'Gemm', [matrix(g), matmulWeight(g, 1), g.pair(g.input('z', [4, 16]))]))),
+    expect: 'DQ(Q(Gemm(DQ(Q(x)), DQ(), DQ(Q(z)))))',
+  },
+  {
+    name: 'Gemm without Q + residual Add',
+    build: (g) => g.output(g.op('sum', 'Add', [g.op('y', 'Gemm', [matrix(g), matmulWeight(g, 1)]), g.input('z', [4, 16])])),
+    expect: 'Add(QGemm(Q(x)), z)',
+  },
 
   // Joins.
   {
@@ -319,16 +371,23 @@ export const KERNEL_PATTERNS: readonly KernelPattern[] = [
     build: (g) => g.output(g.pair(g.op('y', 'Add', [quantizedImage(g), g.pair(image(g, 'z'), SIGNED)]))),
     expect: 'DQ(QLinearAdd(Q(x), Q(z)))',
   },
-  {
-    name: "Add of a constant in the activation's type",
-    build: (g) => g.output(g.pair(g.op('y', 'Add', [quantizedImage(g), g.quantizedWeight('w', [16, 1, 1], { dtype: 'uint8' })]))),
-    expect: 'DQ(QLinearAdd(Q(x)))',
-  },
-  {
-    name: 'Add of a constant in another type',
-    build: (g) => g.output(g.pair(g.op('y', 'Add', [quantizedImage(g), g.quantizedWeight('w', [16, 1, 1])]))),
-    expect: 'DQ(Q(Add(DQ(Q(x)), DQ())))',
-  },
+  ...['Add', 'Mul'].flatMap((opType): KernelPattern[] => [
+    {
+      name: `${opType} of a constant in the activation's type`,
+      build: (g) => g.output(g.pair(g.op('y', opType, [quantizedImage(g), g.quantizedWeight('w', [16, 1, 1], { dtype: 'uint8' })]))),
+      expect: `DQ(QLinear${opType}(Q(x)))`,
+    },
+    {
+      name: `${opType} of a constant in another type`,
+      build: (g) => g.output(g.pair(g.op('y', opType, [quantizedImage(g), g.quantizedWeight('w', [16, 1, 1])]))),
+      expect: `DQ(Q(${opType}(DQ(Q(x)), DQ())))`,
+    },
+    {
+      name: `${opType} of a float`,
+      build: (g) => g.output(g.pair(g.op('y', opType, [quantizedImage(g), image(g, 'z')]))),
+      expect: `DQ(Q(${opType}(DQ(Q(x)), z)))`,
+    },
+  ]),
   { name: 'Mul', build: (g) => g.output(g.pair(g.op('y', 'Mul', [quantizedImage(g), g.pair(image(g, 'z'))]))), expect: 'DQ(QLinearMul(Q(x), Q(z)))', rule: 'Mul' },
   ...['Sub', 'Div'].map((opType): KernelPattern => ({
     name: opType,
@@ -347,6 +406,11 @@ export const KERNEL_PATTERNS: readonly KernelPattern[] = [
     expect: 'DQ(QLinearWhere(c, Q(x), Q(z)))',
     rule: 'Where',
   },
+  {
+    name: "Where with a constant in the activation's type",
+    build: (g) => g.output(g.pair(g.op('y', 'Where', [g.input('c', [1, 16, 8, 8], 'bool'), quantizedImage(g), g.quantizedWeight('w', [1], { dtype: 'uint8' })]))),
+    expect: 'DQ(QLinearWhere(c, Q(x)))',
+  },
 
   // Operators of one input.
   { name: 'Sigmoid', build: unary('Sigmoid'), expect: 'DQ(QLinearSigmoid(Q(x)))', rule: 'Sigmoid' },
@@ -362,6 +426,17 @@ export const KERNEL_PATTERNS: readonly KernelPattern[] = [
   { name: 'HardSwish alone', build: unary('HardSwish'), expect: 'DQ(Q(Mul(DQ(Q(x)), HardSigmoid(DQ…))))', at12: null, opset: 14 },
   { name: 'Gelu alone', build: unary('Gelu'), expect: 'DQ(Q(Gelu(DQ(Q(x)))))', at12: null, opset: 20 },
   { name: 'Relu that Q makes redundant', build: unary('Relu', { to: UNSIGNED }), expect: 'DQ(Q(DQ(Q(x))))' },
+  { name: 'Clip that Q makes redundant', build: clip(2), expect: 'DQ(Q(x))' },
+  { name: 'Clip alone', build: clip(1), expect: 'DQ(Q(Clip(DQ(Q(x)))))' },
+  ...['Max', 'Min', 'Sum'].map((opType): KernelPattern => ({
+    name: opType,
+    build: (g) => g.output(g.pair(g.op('y', opType, [quantizedImage(g), g.pair(image(g, 'z'))]))),
+    expect: `DQ(Q(${opType}(DQ(Q(x)), DQ(Q(z)))))`,
+  })),
+  { name: 'PRelu', build: (g) => g.output(g.pair(g.op('y', 'PRelu', [quantizedImage(g), g.quantizedWeight('slope', [16, 1, 1], { dtype: 'uint8' })]))), expect: 'DQ(Q(PRelu(DQ(Q(x)), DQ())))' },
+  { name: 'SpaceToDepth', build: unary('SpaceToDepth', { attributes: { blocksize: 2 }, to: INPUT }), expect: 'DQ(Q(SpaceToDepth(DQ(Q(x)))))' },
+  { name: 'GlobalMaxPool', build: unary('GlobalMaxPool', { to: INPUT }), expect: 'DQ(Q(GlobalMaxPool(DQ(Q(x)))))' },
+  { name: 'ArgMax takes integers as they are', build: (g) => g.output(g.op('y', 'ArgMax', [quantizedImage(g)])), expect: 'ArgMax(Q(x))' },
   { name: 'ReduceMean', build: unary('ReduceMean', { attributes: { axes: [2, 3] } }), expect: 'DQ(Q(ReduceMean(DQ(Q(x)))))' },
   { name: 'Pad', build: (g) => g.output(g.pair(g.op('y', 'Pad', [quantizedImage(g), g.ints('pads', [0, 0, 1, 1, 0, 0, 1, 1])]))), expect: 'DQ(Q(Pad(DQ(Q(x)))))' },
   {
@@ -391,6 +466,14 @@ export const KERNEL_PATTERNS: readonly KernelPattern[] = [
       g.output(g.pair(g.op('y', 'Mul', [x, g.op('sigmoid', 'Sigmoid', [x])])));
     },
     expect: 'DQ(Q(Mul(DQ(Q(x)), Sigmoid(DQ(Q(x))))))',
+  },
+  {
+    name: 'SiLU, all of it s8',
+    build: (g) => {
+      const x = quantizedImage(g, SIGNED);
+      g.output(g.pair(g.op('y', 'Mul', [x, g.pair(g.op('sigmoid', 'Sigmoid', [x]), SIGNED)]), SIGNED));
+    },
+    expect: 'DQ(Q(Mul(DQ(Q(x)), DQ(Q(Sigmoid(DQ(Q(x))))))))',
   },
 
   // Carriers.
@@ -503,6 +586,21 @@ export const KERNEL_PATTERNS: readonly KernelPattern[] = [
     name: 'DQ(int8 per channel) → Gemm, float activation',
     build: (g) => g.output(g.op('y', 'Gemm', [g.input('x', [4, 32]), matmulWeight(g, 1)])),
     expect: 'MatMulNBits(x)',
+  },
+  {
+    name: 'DQ(int8 with a scale for each row) → MatMul, float activation',
+    build: (g) => g.output(g.op('y', 'MatMul', [g.input('x', [4, 32]), matmulWeight(g, 0)])),
+    expect: 'MatMul(x, DQ())',
+  },
+  {
+    name: 'DQ(int8) of three dimensions → MatMul, float activation',
+    build: (g) => g.output(g.op('y', 'MatMul', [g.input('x', [2, 4, 32]), g.quantizedWeight('w', [2, 32, 16])])),
+    expect: 'MatMul(x, DQ())',
+  },
+  {
+    name: 'DQ of an activation → MatMul, float activation',
+    build: (g) => g.output(g.op('y', 'MatMul', [g.input('x', [4, 32]), g.pair(g.input('z', [32, 16]))])),
+    expect: 'MatMul(x, DQ(Q(z)))',
   },
 ];
 

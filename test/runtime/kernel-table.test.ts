@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { intAttribute } from '../../src/graph/attributes.js';
 import type { Model } from '../../src/graph/model.js';
 import { decodeModel, encodeModel } from '../../src/onnx/model-codec.js';
 import { OPERATOR_RULES } from '../../src/quantization/operator-rules.js';
 import { RuntimeHost } from '../../src/runtime/host.js';
 import { kernelCoverage } from '../../src/runtime/kernel-coverage.js';
-import { isDequantize, isQuantize } from '../../src/runtime/kernels.js';
+import { computeArithmetic, isDequantize, isQuantize } from '../../src/runtime/kernels.js';
 import { Session } from '../../src/runtime/session.js';
 import { stagedFile } from '../../src/runtime/staged-model.js';
 import { fuse } from '../helpers/fuse.js';
@@ -32,6 +33,12 @@ function modelOf(row: KernelPattern, opset: number, domain: string): Model {
   const g = new GraphBuilder(opset, domain);
   row.build(g);
   return g.model();
+}
+
+function patternNamed(name: string): KernelPattern {
+  const row = KERNEL_PATTERNS.find((candidate) => candidate.name === name);
+  assert.ok(row, `no pattern is named "${name}"`);
+  return row;
 }
 
 for (const dialect of DIALECTS) {
@@ -66,12 +73,12 @@ describe('integer kernels compute what their Q/DQ form says', () => {
 });
 
 test('MaxPool has an integer kernel from operator set 12 on', async () => {
-  const row = KERNEL_PATTERNS.find(({ name }) => name === 'MaxPool, same parameters')!;
+  const row = patternNamed('MaxPool, same parameters');
   assert.equal(expressionText((await fuse(modelOf(row, 11, 'com.microsoft'))).graph), 'DQ(Q(MaxPool(DQ(Q(x)))))');
 });
 
 test('a convolution fuses at operator set 11 with com.microsoft Q/DQ, per channel', async () => {
-  const row = KERNEL_PATTERNS.find(({ name }) => name === 'Conv, u8 × s8 per channel, int32 bias')!;
+  const row = patternNamed('Conv, u8 × s8 per channel, int32 bias');
   assert.equal(expressionText((await fuse(modelOf(row, 11, 'com.microsoft'))).graph), 'DQ(QLinearConv(Q(x)))');
 });
 
@@ -104,22 +111,56 @@ test('scales along an axis that the kernel does not take make it compute somethi
 });
 
 test('scales of one a channel for the input of a convolution fuse, and fail when it runs', async () => {
-  const bytes = encodeModel(modelOf(KERNEL_PATTERNS.find(({ name }) => name === 'Conv with one scale a channel for its input')!, 13, ''));
+  const bytes = encodeModel(modelOf(patternNamed('Conv with one scale a channel for its input'), 13, ''));
   await assert.rejects(runModel(bytes, await randomFeeds(bytes)), /IsScalarOr1ElementVector/);
 });
 
 test('a bias with another scale than input × weight is right as long as nothing fuses', async () => {
-  const bytes = encodeModel(modelOf(KERNEL_PATTERNS.find(({ name }) => name === 'Conv whose bias has another scale than input × weight')!, 13, ''));
+  const bytes = encodeModel(modelOf(patternNamed('Conv whose bias has another scale than input × weight'), 13, ''));
   const feeds = await randomFeeds(bytes);
   const [real, simulated] = [await runModel(bytes, feeds), await runModel(bytes, feeds, { simulateQdq: true })];
   for (const [name, expected] of simulated) assert.ok(sqnrDb(expected, real.get(name)!) > 60);
+});
+
+test('from graph level all on, integer convolutions in a row stay in NHWC', async (t) => {
+  const g = new GraphBuilder();
+  const conv = (name: string, x: string) => g.pair(g.op(name, 'Conv', [x, g.quantizedWeight(`${name}_w`, [16, 16, 1, 1], { axis: 0 })]));
+  g.output(conv('second', conv('first', g.pair(g.input('x', [1, 16, 8, 8])))));
+  const path = join(temporaryFolder(t), 'optimized.onnx');
+  await (await Session.open(encodeModel(g.model()), { optimization: 'all', optimizedModelPath: path })).release();
+  const { graph } = decodeModel(readFileSync(path), { file: path });
+  assert.equal(expressionText(graph), 'DQ(Transpose(QLinearConv(QLinearConv(Transpose(Q(x))))))');
+  for (const { opType, domain } of graph.nodes) if (opType === 'QLinearConv') assert.equal(domain, 'com.microsoft');
+});
+
+test('s8 activations with several readers fuse where the session is told to keep s8', async () => {
+  const model = modelOf(patternNamed('residual block in s8'), 13, '');
+  const kernels = 'DQ(QLinearAdd(QLinearConv(QLinearConv(QLinearAdd(QLinearConv(QLinearConv(Q(x))), Q(x)))), QLinearAdd…))';
+  assert.equal(expressionText((await fuse(model, { fuseInt8: true })).graph), kernels);
+});
+
+test('weights behind DequantizeLinear become MatMulNBits of accuracy level 4, which multiplies integers', async () => {
+  for (const { name, opset, build } of KERNEL_PATTERNS.filter(({ expect }) => expect === 'MatMulNBits(x)')) {
+    const g = new GraphBuilder(opset);
+    build(g);
+    const [node] = (await fuse(g.model())).graph.nodes;
+    assert.deepEqual([node && intAttribute(node, 'accuracy_level', 0), node && computeArithmetic(node)], [4, 'integer'], name);
+  }
+});
+
+test('what MatMul and Add become bears the name of the MatMul, with an addition', async () => {
+  const g = new GraphBuilder();
+  g.output(g.op('sum', 'Add', [g.op('product', 'MatMul', [g.input('x', [4, 32]), g.weight('w', [32, 16])]), g.weight('b', [16])]));
+  const model = g.model();
+  const [node] = (await fuse(model)).graph.nodes;
+  assert.match(node!.name, /^qdq-node-\d+\/MatMulAddFusion$/);
 });
 
 describe('Q/DQ fuse from graph level extended on', () => {
   for (const [optimization, kernel] of [['disabled', 'Conv'], ['basic', 'Conv'], ['extended', 'QLinearConv']] as const) {
     test(optimization, async (t) => {
       const path = join(temporaryFolder(t), 'optimized.onnx');
-      const row = KERNEL_PATTERNS.find(({ name }) => name === 'Conv, u8 × s8 per channel, int32 bias')!;
+      const row = patternNamed('Conv, u8 × s8 per channel, int32 bias');
       await (await Session.open(encodeModel(modelOf(row, 13, '')), { optimization, optimizedModelPath: path })).release();
       assert.ok(decodeModel(readFileSync(path), { file: path }).graph.nodes.some(({ opType }) => opType === kernel));
     });
@@ -131,7 +172,7 @@ describe('what the runtime does not survive or refuses', () => {
   before(() => void (host = new RuntimeHost()));
   after(() => host.close());
 
-  const refused: readonly [string, string, (g: GraphBuilder) => void, number][] = [
+  const refused: readonly [string, string, (g: GraphBuilder) => void, number, string?][] = [
     [
       'a Transpose without perm behind a DequantizeLinear of one scale a channel ends the process',
       'runtime-crashed',
@@ -147,11 +188,18 @@ describe('what the runtime does not survive or refuses', () => {
       },
       13,
     ],
+    ...[8, 9].map((opset): [string, string, (g: GraphBuilder) => void, number, string] => [
+      `Q/DQ of com.microsoft fuse to operators that operator set ${opset} lacks`,
+      'operator-missing',
+      (g) => g.output(g.pair(g.op('y', 'Conv', [g.pair(g.input('x', [1, 16, 8, 8])), g.quantizedWeight('w', [16, 16, 3, 3], { axis: 0 })]))),
+      opset,
+      'com.microsoft',
+    ]),
     ['a DequantizeLinear of the ONNX domain with an axis is refused below operator set 13', 'runtime-rejected', (g) => g.output(g.quantizedWeight('w', [16, 32], { axis: 0 })), 12],
   ];
-  for (const [name, code, build, opset] of refused) {
+  for (const [name, code, build, opset, domain] of refused) {
     test(name, async (t) => {
-      const g = new GraphBuilder(opset);
+      const g = new GraphBuilder(opset, domain);
       build(g);
       const path = join(temporaryFolder(t), 'model.onnx');
       writeFileSync(path, encodeModel(g.model()));

@@ -133,6 +133,7 @@ describe('withProfile', () => {
     assert.deepEqual([taken!.macs, left!.macs], [4 * 32 * 8, null]);
     assert.ok(taken!.timeMs! > 0);
     assert.equal(left!.timeMs, null);
+    assert.equal(report.macsShare, 0, 'the branch that did not run has no part in it');
   });
 });
 
