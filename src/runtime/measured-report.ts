@@ -34,12 +34,13 @@ export function withProfile<Report extends IntegerReport>(
   const proven = new Set(nodes.flatMap(({ runsAs }, i) => (runsAs === 'integer' ? (kernels.get(found[i]!.node) ?? []) : [])));
   const time = splitTime(profiled, (node) => proven.has(node) || ranOnIntegers(node), runs);
   const integerNodes = nodes.filter((node) => node.runsAs === 'integer');
+  const isOpen = nodes.some(({ runsAs }) => runsAs === null);
   // What stands in a body may not have run at all.
   const ran = nodes.filter((_, i) => found[i]!.outer.length === 0 || kernels.has(found[i]!.node));
   return {
     ...report,
-    integerNodes: nodes.some(({ runsAs }) => runsAs === null) ? null : integerNodes.length,
-    macsShare: shareOfMacs(ran),
+    integerNodes: isOpen ? null : integerNodes.length,
+    macsShare: isOpen ? null : shareOfMacs(ran),
     timeShare: time && (time.computeMs.integer + time.otherIntegerMs) / time.totalMs,
     time,
     nodes,
