@@ -1,6 +1,7 @@
 import type { MedianInterval } from '../metrics/statistics.js';
 import type { Change } from '../passes/pass.js';
 import { isComputeOperator } from '../runtime/kernels.js';
+import type { StagedModel } from '../runtime/staged-model.js';
 import type { Choices, PlannedModel } from './planner.js';
 import type { Trial } from './trials.js';
 import { describeForms } from './wording.js';
@@ -11,6 +12,8 @@ export interface Contender extends Trial {
   readonly choices: Choices;
   readonly planned: PlannedModel;
   readonly weightBytes: number;
+  /** Where it lies, where it was kept. */
+  readonly staged: StagedModel | undefined;
   readonly integerNodes: number;
   /** Nothing was left in float, or put into another form, by measurement. */
   readonly allStatic: boolean;

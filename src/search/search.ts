@@ -1,10 +1,10 @@
 import type { NodeTime } from '../evaluation/profile-nodes.js';
 import { constantBytes } from '../graph/initializer-bytes.js';
-import type { Node } from '../graph/model.js';
+import type { Model, Node } from '../graph/model.js';
 import { medianRatioInterval, statsOf, type MedianInterval } from '../metrics/statistics.js';
 import type { Change } from '../passes/pass.js';
 import type { ProgressListener } from '../progress.js';
-import { stageModel } from '../runtime/staged-model.js';
+import { stageModel, type StagedModel } from '../runtime/staged-model.js';
 import { choosePlan, FASTER, keepsBudget } from './choose-plan.js';
 import { chooseRanges } from './choose-ranges.js';
 import { describe, inProportion, integerNodes, planKey, type Contender, type Timed } from './contender.js';
@@ -16,7 +16,7 @@ import type { RangeSource } from './range-source.js';
 import type { SearchCandidate, SearchGoal, SearchResult } from './search-result.js';
 import { otherFormTime, timeTable } from './time-table.js';
 import { FORM_NAMES, measuredReason, weightsLabel } from './wording.js';
-import { judgeModels, type Trial, type TrialJob } from './trials.js';
+import { judgeModels, judgeStaged, type Trial, type TrialJob } from './trials.js';
 
 /** The plan that the search starts from, in words. */
 const ALL_STATIC = 'all static';
@@ -46,6 +46,9 @@ const MAX_JUDGED_ALONE = 12;
 
 /** Noise that such nodes may come to where all else makes more than is allowed, as a multiple of that. */
 const QUIET_SHARE = 1.25;
+
+/** Room on disk for plans that were judged and may be timed. */
+const MAX_STAGED_BYTES = 500e6;
 
 /** Plans that are timed at most. */
 const MAX_TIMED = 10;
@@ -79,6 +82,7 @@ export class Search {
   readonly #refuted = new Set<Contender>();
   readonly #changes: Change[] = [];
   #floatMs = 1;
+  #stagedBytes = 0;
   #floatTimes: readonly NodeTime[] | undefined;
   #cleanSpeedup: MedianInterval | null = null;
   #leastDb: number;
@@ -147,9 +151,12 @@ export class Search {
     return keepsBudget(trial, { ...this.#goal, leastDb: this.#leastDb });
   }
 
+  #stage(model: Model, name: string): Promise<StagedModel> {
+    return stageModel(this.#job.host, model, name, this.#job.baseline.externalDataFolder);
+  }
+
   async #timeFloat(): Promise<MedianInterval | null> {
-    const { host, baseline } = this.#job;
-    const clean = await stageModel(host, this.#planner.float, 'clean-float.onnx', baseline.externalDataFolder);
+    const clean = await this.#stage(this.#planner.float, 'clean-float.onnx');
     const [times] = await timeModels(this.#job, [clean], this.#goal.threads, CLEAN_BUDGET_MS);
     this.#floatMs = Math.max(1e-3, statsOf(times!.candidateMs)?.median ?? 1);
     return medianRatioInterval(times!.baselineMs, times!.candidateMs);
@@ -164,9 +171,17 @@ export class Search {
       return (nodes > 0 || one.isFloat) && !this.#contenders.some((known) => known.key === key) ? [{ ...one, planned: plan, key, integerNodes: nodes }] : [];
     });
     if (planned.length === 0) return [];
-    const models = planned.map((one) => this.#planner.quantize(one.planned).model);
-    const judged = await judgeModels(this.#job, models, this.#goal.run);
-    const contenders = planned.map((one, i): Contender => ({ ...one, ...judged[i]!, weightBytes: constantBytes(models[i]!.graph) }));
+    const staged: { model: StagedModel; weightBytes: number; keeps: boolean }[] = [];
+    for (const [i, one] of planned.entries()) {
+      const { model } = this.#planner.quantize(one.planned);
+      const weightBytes = constantBytes(model.graph);
+      // Those that are timed later need not be made again, where there is room.
+      const keeps = this.#stagedBytes + weightBytes <= MAX_STAGED_BYTES;
+      if (keeps) this.#stagedBytes += weightBytes;
+      staged.push({ model: await this.#stage(model, keeps ? `plan-${this.#contenders.length + i}.onnx` : `trial-${i}.onnx`), weightBytes, keeps });
+    }
+    const judged = await judgeStaged(this.#job, staged.map(({ model }) => model), this.#goal.run);
+    const contenders = planned.map((one, i): Contender => ({ ...one, ...judged[i]!, weightBytes: staged[i]!.weightBytes, staged: staged[i]!.keeps ? staged[i]!.model : undefined }));
     this.#contenders.push(...contenders);
     this.#tell();
     return contenders;
@@ -345,7 +360,6 @@ export class Search {
 
   /** Times the plans that may win and were not timed yet, in turn with the float model. What stays float runs as the float model after clean-up does. */
   async #time(): Promise<(Timed & { readonly contender: Contender })[]> {
-    const { host, baseline } = this.#job;
     const known = (one: Contender) => this.#speedups.has(one);
     for (const one of this.#contenders) if (one.integerNodes === 0) this.#speedups.set(one, this.#cleanSpeedup);
     const quietest = [...this.#contenders].sort((a, b) => b.sqnrDb - a.sqnrDb);
@@ -353,7 +367,7 @@ export class Search {
     const chosen = [...new Set([this.#contenders[0]!, ...good, ...quietest])].filter((one) => !known(one) && !this.#refuted.has(one)).slice(0, MAX_TIMED);
     if (chosen.length > 0) {
       const staged = [];
-      for (const [i, { planned }] of chosen.entries()) staged.push(await stageModel(host, this.#planner.quantize(planned).model, `search-${i}.onnx`, baseline.externalDataFolder));
+      for (const [i, { planned, staged: kept }] of chosen.entries()) staged.push(kept ?? (await this.#stage(this.#planner.quantize(planned).model, `search-${i}.onnx`)));
       const times = await timeModels(this.#job, staged, this.#goal.threads, this.#goal.budget.timingMs);
       for (const [i, one] of chosen.entries()) this.#speedups.set(one, medianRatioInterval(times[i]!.baselineMs, times[i]!.candidateMs));
     }
