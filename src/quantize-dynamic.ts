@@ -1,27 +1,22 @@
 import { dirname } from 'node:path';
 import { checkUpgrade } from './check-upgrade.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
-import { keepInBudget, reducedSettings, type DynamicInBudget } from './dynamic-in-budget.js';
 import { QdqError } from './errors.js';
 import type { Node } from './graph/model.js';
 import { lookAhead } from './look-ahead.js';
-import { partitionSamples, type SamplePartition } from './partition-samples.js';
-import { prepareModel, type PreparedModel } from './prepare-model.js';
+import { partitionSamples } from './partition-samples.js';
+import { prepareModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
 import { planDynamic, weightsToMeasure, type DynamicOptions } from './quantization/dynamic-plan.js';
 import { applyDynamicPlan } from './quantization/dynamic-recipe.js';
-import { selectDynamic, tooOldFor, type DynamicSelectionOptions } from './quantization/dynamic-select.js';
+import { selectDynamic, tooOldFor } from './quantization/dynamic-select.js';
 import { nodeFilter } from './quantization/filters.js';
 import { nonFiniteConstants } from './quantization/non-finite-constants.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
-import { isForeignTarget, targetOf } from './quantization/target.js';
+import { targetOf } from './quantization/target.js';
 import { measureWeights } from './quantization/weight-work.js';
 import { byteWeightType, type QuantizeOptions } from './quantize-options.js';
-import { stagedFile } from './runtime/staged-model.js';
-
-/** Asked in dB on top of the error budget for samples that were not seen: no range is fitted to those that judge. */
-const MARGIN_DB = 1;
 
 /** Quantizes without data: weights are stored as integers, and the runtime finds the scale of each activation in every run. */
 export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel> {
@@ -37,14 +32,9 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
 
   const named = nodeFilter({ ...options, exclude: [...(options.exclude ?? []), ...overrides.float] });
   const nonFiniteConstant = nonFiniteConstants(prepared.model.graph);
-  const keptByRule = (node: Node) => tooOldFor(node, prepared.model) ?? named(node) ?? nonFiniteConstant(node);
-  const opTypes = options.opTypes ?? [];
-  const wanted = dynamicSettings(options, prepared.model.opsets.get('') ?? 1);
-  const { settings, left } = samples && keepsBudget(options) ? await inBudget(job, prepared, { keptFloat: keptByRule, opTypes }, wanted, samples) : { settings: wanted, left: new Map<string, string>() };
-  const select = (left: ReadonlyMap<string, string>) => selectDynamic(prepared.model.graph, prepared.types, { keptFloat: (node) => keptByRule(node) ?? left.get(node.name), opTypes });
-  const within = select(left);
-  // Where nothing would be left, all of it and a warning say more than an error.
-  const choices = within.some(({ form }) => form) ? within : select(new Map());
+  const keptFloat = (node: Node) => tooOldFor(node, prepared.model) ?? named(node) ?? nonFiniteConstant(node);
+  const choices = selectDynamic(prepared.model.graph, prepared.types, { keptFloat, opTypes: options.opTypes ?? [] });
+  const settings = dynamicSettings(options, prepared.model.opsets.get('') ?? 1);
   await measureWeights(weightsToMeasure(choices, settings), options.onProgress);
   host.throwIfInterrupted();
   const plan = planDynamic(choices, settings);
@@ -68,17 +58,6 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
     samples: samples && { ...samples, deciding: [], judging: [], heldOut: samples.all },
     needsExactProducts: settings.weightType === 'int8' && !settings.reduceRange,
   };
-}
-
-/** Whether qdq chose this way itself, and is to choose the nodes too. */
-function keepsBudget({ mode = QUANTIZE_DEFAULTS.mode, effort = QUANTIZE_DEFAULTS.effort, target = QUANTIZE_DEFAULTS.target, verify }: QuantizeOptions): boolean {
-  return mode === 'auto' && effort !== 'none' && verify !== false && !isForeignTarget(target);
-}
-
-/** What of the nodes keeps the error budget. */
-function inBudget({ host, options, data }: QuantizeJob, { model, types }: PreparedModel, selection: DynamicSelectionOptions, settings: DynamicOptions, samples: SamplePartition): Promise<DynamicInBudget> {
-  const job = { host, baseline: stagedFile(options.model), data: data!, samples: samples.deciding, labels: options.labels, metric: options.metric };
-  return keepInBudget({ model, types, selection, settings, reduced: reducedSettings(options, settings), job, options, marginDb: MARGIN_DB });
 }
 
 /** What the target's row says about weights, and what the options say otherwise. */

@@ -1,3 +1,4 @@
+import type { Confirmation } from './confirm-plan.js';
 import type { DataSpec } from './data/data-spec.js';
 import type { Model } from './graph/model.js';
 import type { ListedSample, SamplePartition } from './partition-samples.js';
@@ -10,7 +11,7 @@ import type { RuntimeHost } from './runtime/host.js';
 import type { FusedReport } from './runtime/integer-report.js';
 import type { MethodTrial } from './search/choose-method.js';
 import type { PlanRecord } from './search/plan-record.js';
-import type { SearchResult } from './search/search.js';
+import type { SearchResult } from './search/search-result.js';
 import type { SlowNode } from './search/slow-nodes.js';
 import type { Stopwatch } from './stopwatch.js';
 
@@ -43,7 +44,7 @@ export interface QuantizedModel {
   /** What each method gave, where several were tried. */
   readonly methods: readonly MethodTrial[];
   /** What the search tried; absent where there was none. */
-  readonly search?: Pick<SearchResult, 'candidates' | 'cleanSpeedup'> | undefined;
+  readonly search?: (Pick<SearchResult, 'candidates' | 'cleanSpeedup' | 'noGain'> & { readonly confirmations: readonly Confirmation[] }) | undefined;
   readonly plan: QuantizationPlan;
   /** All that was decided, so that it can be replayed; absent where the mode decides nothing by measurement. */
   readonly record?: PlanRecord;

@@ -26,7 +26,7 @@ export async function quantizeByRecord(job: QuantizeJob, path: string): Promise<
   await checkUpgrade(job, prepared.upgraded);
   const samples = listed && partitionSamples(await listed);
   clock.lap('read');
-  const { model: quantized, plan } = replay(prepared.model, record);
+  const { model: quantized, plan } = replay(model, prepared.model, record);
   clock.lap('plan');
   const foreignTarget = isForeignTarget(plan.target);
   const integer = options.verify === false ? null : (await kernelCoverage(host, await stageForLook(host, quantized, 'quantized.onnx', folder), { fuseInt8: foreignTarget })).report;
@@ -39,7 +39,7 @@ export async function quantizeByRecord(job: QuantizeJob, path: string): Promise<
     plan,
     record,
     model: quantized,
-    changes: prepared.changes,
+    changes: record.asItCame ? [] : prepared.changes,
     integer,
     verifyWritten: false,
     // The record does not say which samples it was made with: none counts as unseen.

@@ -3,37 +3,39 @@ import { collectTable, nonFiniteWarning } from './calibrate.js';
 import { mergeObservations, requireTableFor, type CalibrationTable } from './calibration/calibration-table.js';
 import { readTable } from './calibration/table-file.js';
 import { checkUpgrade } from './check-upgrade.js';
+import { confirmPlan, type Confirmation } from './confirm-plan.js';
 import { QUANTIZE_DEFAULTS, type Effort } from './defaults.js';
-import { keepInBudget, reducedSettings } from './dynamic-in-budget.js';
 import { QdqError } from './errors.js';
-import type { Node } from './graph/model.js';
-import { allNodes } from './graph/traversal.js';
+import { constantBytes } from './graph/initializer-bytes.js';
+import type { Model, Node } from './graph/model.js';
 import { modelDigest } from './onnx/read-model.js';
 import { partitionSamples, type SamplePartition } from './partition-samples.js';
 import type { Change } from './passes/pass.js';
 import { prepareModel, type PreparedModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
 import { drownedJoins } from './quantization/drowned-joins.js';
-import { tooOldFor } from './quantization/dynamic-select.js';
 import { nodeFilter } from './quantization/filters.js';
 import { nonFiniteConstants } from './quantization/non-finite-constants.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
-import type { PlannedNode, QuantizationPlan } from './quantization/plan.js';
+import type { QuantizationPlan } from './quantization/plan.js';
 import { selectNodes } from './quantization/select.js';
 import { isForeignTarget, targetOf } from './quantization/target.js';
 import { varyingNodes } from './quantization/varying-ranges.js';
-import { dynamicSettings } from './quantize-dynamic.js';
 import { byteWeightType, type QuantizeOptions } from './quantize-options.js';
+import { requireLabelsForDrop } from './require-labels.js';
 import { chooseMethod, choiceSamples, type MethodTrial } from './search/choose-method.js';
+import { FASTER } from './search/choose-plan.js';
 import { PERCENTILES } from './search/choose-ranges.js';
 import { tryBiasCorrection } from './search/correct-bias.js';
-import { Planner, type Choices, type OtherNode, type PlannerOptions, type WeightForm } from './search/planner.js';
+import { Planner, type Choices, type OtherNode, type PlannedModel, type PlannerOptions, type WeightForm } from './search/planner.js';
 import { recordOf, withSummary } from './search/plan-record.js';
 import { RangeSource, usableChoices, type RangeChoice } from './search/range-source.js';
-import { tryTables } from './search/store-tables.js';
-import { Search, type SearchBudget, type SearchGoal, type SearchResult } from './search/search.js';
+import { ALL_DYNAMIC, Search } from './search/search.js';
+import type { SearchBudget, SearchGoal, SearchResult } from './search/search-result.js';
 import { findSlowNodes } from './search/slow-nodes.js';
+import { tryTables } from './search/store-tables.js';
 import type { TrialJob } from './search/trials.js';
+import type { FusedReport } from './runtime/integer-report.js';
 import { isComputeOperator } from './runtime/kernels.js';
 import { multipliesExactly } from './runtime/machine.js';
 import { stagedFile } from './runtime/staged-model.js';
@@ -46,6 +48,15 @@ import { qdqVersion } from './version.js';
  * samples where 31 dB were asked of those that judged.
  */
 const MARGIN_DB = 11;
+
+/**
+ * By how much samples that judge flatter a plan: none where others confirm it, the measured median where they gave no ranges, and where they gave
+ * them too. Source: the same experiment.
+ */
+const FLATTERY_DB = { confirmed: 0, unseen: 1.7, seen: 5.8 } as const;
+
+/** Samples that a chosen plan is confirmed on at most. */
+const MAX_CONFIRMING = 32;
 
 /** Why nodes are dynamic in a model whose other nodes are static. */
 const UNREACHED = 'quantized dynamically, because static quantization does not reach it';
@@ -82,6 +93,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const effort = effortOf(options);
   const chooses = method === 'auto' || effort !== 'none';
   const samples = listed && partitionSamples(await listed, given, chooses);
+  await requireLabelsForDrop(options, samples);
   const tables = given ? { all: given, choosing: given } : await collectTables(job, prepared, sha256, samples!, chooses);
   clock.lap('calibrate');
 
@@ -101,12 +113,11 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const [isStatic, isDynamic] = [isAmong(overrides.static), isAmong(overrides.dynamic)];
   const drowned = drownedNodes(prepared, filter, ranges);
   const { weightType, reduceRange, ...common } = settings;
-  let loudInBodies: ReadonlyMap<string, string> = new Map();
   const planner = new Planner({
     float: prepared.model,
     types: prepared.types,
     settings: common,
-    keptFloat: (node) => filter(node) ?? drowned.get(node.name) ?? loudInBodies.get(node.name),
+    keptFloat: (node) => filter(node) ?? drowned.get(node.name),
     allowsOthers: isDynamicWeight(weightType) && (isAuto || overrides.dynamic.length > 0),
     fixed: new Map(prepared.model.graph.nodes.filter((node) => isStatic(node) || isDynamic(node)).map((node) => [node.name, isStatic(node) ? 'static' : 'dynamic'] as const)),
   });
@@ -121,24 +132,19 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const improvements: Change[] = [];
   let choices: Choices = {
     ...{ range: fixed ?? { method: 'percentile', percentile: QUANTIZE_DEFAULTS.percentile }, ranges: new Map(), weights: { weightType, reduceRange } },
-    ...{ means: undefined, float: new Map(), others },
+    ...{ means: undefined, float: new Map(), others, bodies: new Map() },
   };
   const trial: TrialJob | undefined = data && samples && samples.judging.length > 0 ? { host, baseline: stagedFile(options.model), data, samples: choiceSamples(tables.all, samples.judging), labels: options.labels, metric: options.metric } : undefined;
-  if (trial && effort !== 'none' && planner.bodies().bodies) {
-    const main = new Set(prepared.model.graph.nodes);
-    const keptFloat = (node: Node) => (main.has(node) || node.opType === 'Conv' ? 'not dynamic in a body' : (tooOldFor(node, prepared.model) ?? filter(node)));
-    const settings = dynamicSettings(options, prepared.model.opsets.get('') ?? 1);
-    const { model, types } = prepared;
-    // No range of theirs comes from a sample, so that each of these may judge.
-    const judges = { ...trial, samples: choiceSamples(tables.all, samples!.deciding) };
-    const kept = await keepInBudget({ model, types, selection: { keptFloat, opTypes: [] }, settings, reduced: reducedSettings(options, settings), job: judges, options, marginDb: MARGIN_DB });
-    loudInBodies = kept.left;
-    if (kept.settings.reduceRange !== reduceRange) {
-      choices = { ...choices, weights: { weightType, reduceRange: kept.settings.reduceRange } };
-      improvements.push({ pass: 'weights', names: [], message: 's8 in 7 bits instead of 8: sums of u8 × s8 products saturate on this machine, and nodes in bodies would be too noisy (name the --target to rule this out)' });
-    }
+  let unreached: QdqError | undefined;
+  if (![...others.values()].some(({ reason }) => reason === ASKED_FOR)) {
+    unreached = nothingStatic(planner.plan(ranges, choices).plan, options.model);
+    const elsewhere = [...planner.nodesFor('dynamic'), ...planner.nodesInBodies()];
+    if (unreached && !(trial && effort !== 'none' && isAuto && elsewhere.length > 0)) throw unreached;
   }
-  if (![...others.values()].some(({ reason }) => reason === ASKED_FOR)) refuseNothing(planner.plan(ranges, choices).plan, options.model);
+  if (unreached) {
+    for (const { name } of planner.nodesFor('dynamic')) others.set(name, { form: 'dynamic', reason: UNREACHED });
+    job.warn({ code: 'dynamic-instead', message: `quantized dynamically: ${unreached.message}`, advice: 'Say --mode dynamic to go there directly.' });
+  }
   const nonFinite = nonFiniteWarning(tables.all.nonFinite);
   if (nonFinite) job.warn(nonFinite);
 
@@ -160,40 +166,52 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     ({ choices } = lookups);
     improvements.push(lookups.change);
   }
+  const foreignTarget = isForeignTarget(settings.target);
+  const settle = async (decided: Choices): Promise<Settled> => {
+    const chosen = planner.plan(ranges, decided);
+    const verified = options.verify === false ? undefined : await verifyPlan(host, planner, chosen, folder, { fuseInt8: foreignTarget });
+    return { planned: verified?.planned ?? chosen, ...(verified?.quantized ?? planner.quantize(chosen)), changes: verified?.changes ?? [], integer: verified?.integer ?? null };
+  };
+  let settled: Settled | undefined;
+  let confirmations: readonly Confirmation[] = [];
   if (trial && effort !== 'none') {
     const stop = options.earlyStop?.begin();
+    const isStopped = () => stop?.aborted ?? false;
     const judges = { ...trial, samples: options.maxDrop === undefined ? trial.samples.slice(0, SEARCH_SAMPLES[effort]) : samples!.judging };
-    found = await new Search(judges, planner, choosing, searchGoal(options, effort), { onProgress: options.onProgress, isStopped: () => stop?.aborted ?? false }).run(choices);
+    const goal = searchGoal(options, effort, samples!);
+    const search = new Search(judges, planner, choosing, goal, { onProgress: options.onProgress, isStopped });
+    found = await search.run(choices, unreached && ALL_DYNAMIC);
+    if (samples!.heldOut.length > 0 && !isStopped()) {
+      const confirmed = await confirmPlan(search, found, ({ choices: decided }) => settle(decided), { trial: { ...trial, samples: samples!.heldOut.slice(0, MAX_CONFIRMING) }, goal, isStopped });
+      ({ found, settled, confirmations } = confirmed);
+      improvements.push(...confirmed.changes);
+    }
     options.earlyStop?.end();
     choices = found.choices;
     improvements.push(...found.changes);
+    if (found.noGain !== null) {
+      job.warn({ code: 'no-gain', message: `integers win nothing here that the error budget allows, and what was written runs in float ("${found.label}"): ${found.noGain}`, advice: 'Ask for less with --min-sqnr, for integers at any speed with --prefer integer, or for no file with --require-speedup.' });
+    }
   }
-  const chosen = planner.plan(ranges, choices);
   clock.lap('plan');
 
-  const foreignTarget = isForeignTarget(settings.target);
-  const verified = options.verify === false ? undefined : await verifyPlan(host, planner, chosen, folder, { fuseInt8: foreignTarget });
-  const planned = verified?.planned ?? chosen;
-  if (planned.others.size === 0) refuseNothing(planned.plan, options.model);
+  const { planned, model: quantized, plan, changes, integer } = settled ?? (await settle(choices));
+  if (planned.others.size === 0 && !found) refuseNothing(planned.plan, options.model);
   clock.lap('verify');
-  const { model: quantized, plan } = verified?.quantized ?? planner.quantize(planned);
-  const known = new Set(plan.nodes.map(({ name }) => name));
-  const leftInBodies = [...allNodes(prepared.model.graph)].flatMap(({ name, opType }): PlannedNode[] => {
-    const reason = known.has(name) ? undefined : loudInBodies.get(name);
-    return reason === undefined ? [] : [{ name, opType, decision: 'float', reason }];
-  });
-  const record = recordOf(planned, { version: qdqVersion(), model: { sha256 }, candidates: found?.candidates ?? [], ...planner.bodies() });
+  // Nothing is on integers, nor any weight stored: clean-up is then worth its bytes only where it wins time.
+  const asItCame = typeof found?.noGain === 'string' && planned.others.size === 0 && (found.cleanSpeedup?.median ?? 1) < FASTER && constantBytes(quantized.graph) > constantBytes(model.graph);
+  const record = recordOf(planned, { version: qdqVersion(), model: { sha256 }, candidates: found?.candidates ?? [], ...planner.bodies(planned), ...(asItCame && { asItCame }) });
   return {
-    mode: 'static',
+    mode: unreached ? 'dynamic' : 'static',
     target: settings.target,
     method: plan.method,
     methods: trials,
-    search: found && { candidates: found.candidates, cleanSpeedup: found.cleanSpeedup },
-    plan: leftInBodies.length > 0 ? { ...plan, nodes: [...plan.nodes, ...leftInBodies] } : plan,
+    search: found && { candidates: found.candidates, cleanSpeedup: found.cleanSpeedup, noGain: found.noGain, confirmations },
+    plan,
     record,
-    model: withSummary(quantized, record),
-    changes: [...prepared.changes, ...improvements, ...(verified?.changes ?? [])],
-    integer: verified?.integer ?? null,
+    model: withSummary(asItCame ? model : quantized, record),
+    changes: [...(asItCame ? [] : prepared.changes), ...improvements, ...changes],
+    integer,
     verifyWritten: false,
     samples,
     foreignTarget,
@@ -228,14 +246,24 @@ function fixedRange({ method = QUANTIZE_DEFAULTS.method, percentile = QUANTIZE_D
   return method === 'percentile' ? { method, percentile } : { method };
 }
 
-function searchGoal(options: QuantizeOptions, effort: Exclude<Effort, 'none'>): SearchGoal {
+/** A plan as it is carried out, after the runtime was asked what it makes of it. */
+interface Settled {
+  readonly planned: PlannedModel;
+  readonly model: Model;
+  readonly plan: QuantizationPlan;
+  readonly changes: readonly Change[];
+  readonly integer: FusedReport | null;
+}
+
+function searchGoal(options: QuantizeOptions, effort: Exclude<Effort, 'none'>, { heldOut, deciding, judging }: SamplePartition): SearchGoal {
   const { maxDrop, target, weightType, reduceRange, minSqnr = QUANTIZE_DEFAULTS.minSqnr, prefer = QUANTIZE_DEFAULTS.prefer, threads = 1 } = options;
   // Who names the target means its weights, and machines that may not be this one.
   const isFree = target === undefined && weightType === undefined && reduceRange === undefined;
   const saturates = multipliesExactly() === false;
   const otherWeights: WeightForm[] = isFree && saturates ? [{ weightType: 'int8', reduceRange: true }, { weightType: 'uint8', reduceRange: false }] : [];
   const run = !isFree && saturates && !staticSettings(options).reduceRange ? 'simulated' : 'here';
-  return { minSqnrDb: minSqnr, marginDb: MARGIN_DB, maxDrop, threads, prefer, mixes: (options.mode ?? QUANTIZE_DEFAULTS.mode) === 'auto', run, otherWeights, budget: SEARCH_BUDGETS[effort] };
+  const flatteryDb = FLATTERY_DB[heldOut.length > 0 ? 'confirmed' : judging.length < deciding.length ? 'unseen' : 'seen'];
+  return { minSqnrDb: minSqnr, marginDb: MARGIN_DB, flatteryDb, maxDrop, threads, prefer, mixes: (options.mode ?? QUANTIZE_DEFAULTS.mode) === 'auto', run, otherWeights, budget: SEARCH_BUDGETS[effort] };
 }
 
 /** Where nothing is to be measured, or this machine cannot show what the target runs, there is no search. */
@@ -267,10 +295,16 @@ function levelsOf(dtype: QuantizedType): number {
 }
 
 function refuseNothing(plan: QuantizationPlan, path: string): void {
+  const nothing = nothingStatic(plan, path);
+  if (nothing) throw nothing;
+}
+
+/** The error of a plan that brings nothing to integers. */
+function nothingStatic(plan: QuantizationPlan, path: string): QdqError | undefined {
   const compute = plan.nodes.filter(({ opType }) => isComputeOperator(opType));
-  if (compute.some(({ decision }) => decision === 'quantized')) return;
+  if (compute.some(({ decision }) => decision === 'quantized')) return undefined;
   const [left] = compute;
-  throw new QdqError(
+  return new QdqError(
     'nothing-to-quantize',
     `${path} has no node that static quantization can bring to integers${left ? `: ${left.opType} "${left.name}" stays float because ${left.reason}` : ''}`,
     'See its operators with `qdq inspect`; check --include, --exclude and --op-types.',

@@ -142,7 +142,7 @@ async function verify({ host, options, data }: QuantizeJob, quantized: Quantized
     if (foreignTarget) check = { ...check, speedup: null, speedupInterval: null };
     // Unfused, weights alone would be rounded and no activation: another model than the one that runs.
     if (quantized.mode === 'weight-only') check = { ...check, simulatedSqnrDb: check.sqnrDb };
-    if (check.speedup !== null && check.speedup < 1) slowNodes = (await quantized.findSlowNodes?.()) ?? [];
+    if (check.speedup !== null && check.speedup < 1 && typeof quantized.search?.noGain !== 'string') slowNodes = (await quantized.findSlowNodes?.()) ?? [];
     warnAboutCheck(options, warnings, check, quantized, slowNodes);
   }
   if (foreignTarget) {
@@ -263,7 +263,8 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
       advice: drop === null ? 'Give --labels that name the samples of --data.' : 'Give more samples, or allow more with --max-drop.',
     });
   }
-  if (check.speedup !== null && check.speedup < 1) {
+  // Where integers win nothing, what was written runs as the float model does, and the figure shows the noise of timing.
+  if (check.speedup !== null && check.speedup < 1 && typeof search?.noGain !== 'string') {
     warn(options, warnings, {
       code: 'slower',
       message: `the quantized model is slower than ${mode === 'qat' ? 'the model that came in' : 'fp32'} on this machine: ${check.speedup.toFixed(2)} times its speed`,

@@ -4,12 +4,13 @@ import { labelOf, labelsFromFolders, readLabels, type Labels } from '../data/lab
 import type { DataSet } from '../data/data-set.js';
 import { modelInputs, type ModelInput } from '../data/model-inputs.js';
 import { QdqError } from '../errors.js';
+import { constantBytes } from '../graph/initializer-bytes.js';
+import { BaselineOutputs } from './baseline-outputs.js';
 import { builtInMetric, metricDrop } from '../metrics/task-metrics.js';
 import { loadMetric } from '../metrics/load-metric.js';
 import { OutputErrorAccumulator, type OutputError } from '../metrics/output-error.js';
 import type { MetricDefinition, MetricResult, TaskMetric } from '../metrics/task-metrics.js';
 import type { RuntimeName } from '../runtime/runtime-names.js';
-import type { Session } from '../runtime/session.js';
 import { openStaged, readStaged, type StagedModel } from '../runtime/staged-model.js';
 import { defineTask, type TaskContext } from '../runtime/task.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -37,6 +38,8 @@ export interface JudgeArguments {
   readonly threads?: number;
   /** Where all of them run; in onnxruntime-node where absent. */
   readonly runtime?: RuntimeName | undefined;
+  /** Keeps the baseline's outputs for the next judging on the same samples. */
+  readonly keepsBaseline?: boolean;
 }
 
 /** How one candidate compares with the baseline. */
@@ -70,39 +73,53 @@ export function compareTask({ baselineMetric: before, higherIsBetter }: JudgeRes
   return { metric: after.metric, baseline: before.value, candidate: after.value, drop: metricDrop({ higherIsBetter }, before.value, after.value), samples: after.samples };
 }
 
+/** Bytes of weights in models that are open at once: beyond, candidates are judged one after another. */
+const MAX_OPEN_BYTES = 400e6;
+
 /** Runs a baseline and candidates on the same samples and sums up how far their outputs are apart. */
 export const judgeTask = defineTask(import.meta.url, 'judgeTask', judge);
 
 async function judge(args: JudgeArguments, context: TaskContext): Promise<JudgeResult> {
   const { graph } = await readStaged(args.baseline);
   const inputs = modelInputs(graph);
-  const all = await openData(args.data, inputs);
   const only = args.only && new Set(args.only);
-  const data = only ? all.filter((name) => only.has(name)) : all;
+  const open = async () => {
+    const all = await openData(args.data, inputs);
+    return { all, data: only ? all.filter((name) => only.has(name)) : all };
+  };
+  const { all, data } = await open();
   for (const warning of data.warnings) context.warn(warning);
   const names = await data.names();
   const task = await labeledTask(args, await all.names(), await everyName(args.data, inputs, all));
   const settings = { threads: args.threads ?? 0, runtime: args.runtime };
-  const baseline = await openStaged(args.baseline, { ...settings, simulateQdq: args.simulateBaseline ?? false });
-  const judged = [];
-  for (const { model, simulate } of args.candidates) {
-    const session = await openStaged(model, { ...settings, simulateQdq: simulate ?? false });
-    judged.push({ session, errors: new Map<string, OutputErrorAccumulator>(), metric: task?.definition.create() });
-  }
+  const baseline = await BaselineOutputs.open(args.baseline, { ...settings, simulateQdq: args.simulateBaseline ?? false }, args.keepsBaseline ? JSON.stringify([args.data, args.only]) : undefined);
+  const judged = args.candidates.map((candidate) => ({ ...candidate, errors: new Map<string, OutputErrorAccumulator>(), metric: task?.definition.create() }));
   const baselineMetric = task?.definition.create();
+  const atOnce = Math.max(1, Math.floor(MAX_OPEN_BYTES / Math.max(1, constantBytes(graph))));
+  const total = names.length * Math.max(1, Math.ceil(judged.length / atOnce));
   let samples = 0;
-  for await (const sample of data) {
-    const expected = await baseline.run(sample.inputs);
-    const label = task && labelOf(task.labels, sample.name);
-    addToMetric(baselineMetric, expected, label, sample.name);
-    for (const { session, errors, metric } of judged) {
-      const received = await session.run(sample.inputs);
-      for (const [name, tensor] of expected) addError(errors, name, tensor, received.get(name));
-      addToMetric(metric, received, label, sample.name);
+  let done = 0;
+  for (let first = 0; first < Math.max(1, judged.length); first += atOnce) {
+    const together = [];
+    for (const candidate of judged.slice(first, first + atOnce)) {
+      together.push({ ...candidate, session: await openStaged(candidate.model, { ...settings, simulateQdq: candidate.simulate ?? false }) });
     }
-    context.progress({ stage: 'judging', done: ++samples, total: names.length, unit: 'samples' });
+    // What a reader gives, it may give once.
+    for await (const sample of first === 0 ? data : (await open()).data) {
+      const expected = await baseline.of(sample.name, sample.inputs);
+      const label = task && labelOf(task.labels, sample.name);
+      if (first === 0) samples++;
+      if (first === 0) addToMetric(baselineMetric, expected, label, sample.name);
+      for (const { session, errors, metric } of together) {
+        const received = await session.run(sample.inputs);
+        for (const [name, tensor] of expected) addError(errors, name, tensor, received.get(name));
+        addToMetric(metric, received, label, sample.name);
+      }
+      context.progress({ stage: 'judging', done: ++done, total, unit: total > names.length ? 'runs' : 'samples' });
+    }
+    await Promise.all(together.map(({ session }) => session.release()));
   }
-  await Promise.all([baseline, ...judged.map((candidate) => candidate.session)].map((session: Session) => session.release()));
+  await baseline.release();
   return {
     samples,
     baselineMetric: baselineMetric?.result() ?? null,

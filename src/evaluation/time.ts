@@ -25,8 +25,9 @@ export interface TimeArguments {
   readonly threads: number;
   /** Where they run; in onnxruntime-node where absent. */
   readonly runtime?: RuntimeName | undefined;
-  /** Stops early after this long, with no fewer than a fifth of the runs. */
+  /** Stops early after this long, with no fewer than `leastRuns`: a fifth of the runs where that is absent. */
   readonly budgetMs?: number;
+  readonly leastRuns?: number;
 }
 
 /** Times of each model in milliseconds, run by run; the i-th of all models were taken one after another on the same sample. */
@@ -87,7 +88,7 @@ async function readSamples({ models, data, only: names }: TimeArguments): Promis
 async function timeInTurn(
   sessions: readonly Session[],
   feeds: readonly Feeds[],
-  { runs, warmup, budgetMs = Infinity }: Pick<TimeArguments, 'runs' | 'warmup' | 'budgetMs'>,
+  { runs, warmup, budgetMs = Infinity, leastRuns = runs / 5 }: Pick<TimeArguments, 'runs' | 'warmup' | 'budgetMs' | 'leastRuns'>,
   onRun: (done: number) => void,
 ): Promise<number[][]> {
   const times = sessions.map((): number[] => []);
@@ -102,7 +103,7 @@ async function timeInTurn(
       if (run >= 0) times[i]!.push(performance.now() - start);
     }
     if (run >= 0) onRun(run + 1);
-    if (run >= runs / 5 && performance.now() > end) break;
+    if (run >= leastRuns && performance.now() > end) break;
   }
   return times;
 }

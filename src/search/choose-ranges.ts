@@ -48,12 +48,12 @@ export async function chooseRanges(
     threads,
     budgetMs,
   });
-  const total = noises.reduce((sum, [noise]) => sum + noise!, 0);
+  const total = noises.reduce((sum, [noise]) => sum + (Number.isNaN(noise) ? 0 : noise!), 0);
   const chosen = new Map<string, RangeChoice>();
   for (const [i, { group, tried }] of groups.entries()) {
     const own = noises[i]!;
     const best = own.reduce((a, noise, c) => (noise < own[a]! ? c : a), 0);
-    if (best === 0 || own[best]! * MIN_RATIO > own[0]! || own[0]! < MIN_SHARE * total) continue;
+    if (best === 0 || Number.isNaN(own[0]) || own[best]! * MIN_RATIO > own[0]! || own[0]! < MIN_SHARE * total) continue;
     for (const value of selection.values.values()) if (value.group === group) chosen.set(value.name, tried[best]!.range);
   }
   return chosen;

@@ -14,7 +14,9 @@ const PROFILE_RUNS: readonly [number, number] = [4, 20];
 const PROFILE_WARMUP = 3;
 const PROFILE_BUDGET_MS = 2_000;
 const TIMED_RUNS = 60;
-const TIMED_WARMUP = 3;
+/** Long runs vary less, so that few of them show the ratio. */
+const LEAST_TIMED_RUNS = 5;
+const TIMED_WARMUP = 2;
 
 /** A run of the switchable model takes so many times a run of the float one, roughly. */
 const SWITCHABLE_COST = 6;
@@ -35,7 +37,7 @@ export async function profileModel(job: TrialJob, model: Model, floatMs: number,
 
 /** Times of models, each in turn with the job's float model. `budgetMs` is for all of them. */
 export async function timeModels(job: TrialJob, models: readonly StagedModel[], threads: number, budgetMs: number): Promise<PairedTimes[]> {
-  const settings = { runs: TIMED_RUNS, warmup: TIMED_WARMUP, threads, budgetMs: budgetMs / models.length };
+  const settings = { runs: TIMED_RUNS, leastRuns: LEAST_TIMED_RUNS, warmup: TIMED_WARMUP, threads, budgetMs: budgetMs / models.length };
   return job.host.run(timePairsTask, { models: [job.baseline, ...models], data: job.data, only: job.samples.slice(0, MAX_SAMPLES), ...settings });
 }
 

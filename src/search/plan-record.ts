@@ -5,7 +5,7 @@ import { withBiases, type Biases } from '../quantization/bias-correction.js';
 import type { DynamicOptions } from '../quantization/dynamic-plan.js';
 import type { QuantizationPlan } from '../quantization/plan.js';
 import { carryOut, type OtherNode, type PlannedModel } from './planner.js';
-import type { SearchCandidate } from './search.js';
+import type { SearchCandidate } from './search-result.js';
 
 /** Name and version of the record's form. */
 export const RECORD_SCHEMA = 'qdq.record/1';
@@ -32,21 +32,23 @@ export interface PlanRecord {
   readonly bodies: boolean;
   readonly keptInBodies: Readonly<Record<string, string>>;
   readonly dynamicOptions: DynamicOptions;
+  /** The model is written as it came in: nothing wins, and clean-up would have made it larger. */
+  readonly asItCame?: boolean;
 }
 
-/** The model that a record describes. Throws `plan-mismatch` where it was made for other nodes. */
-export function replay(float: Model, record: PlanRecord): ReturnType<typeof carryOut> {
+/** The model that a record describes, of a float model and its form after clean-up. Throws `plan-mismatch` where it was made for other nodes. */
+export function replay(original: Model, float: Model, record: PlanRecord): ReturnType<typeof carryOut> {
   const nodes = float.graph.nodes.map(({ name }) => name);
   if (nodes.length !== record.plan.nodes.length || record.plan.nodes.some(({ name }, i) => name !== nodes[i])) {
     throw new QdqError('plan-mismatch', 'the plan names other nodes than this model has after clean-up', 'Make the plan again with this version of qdq.');
   }
   const planned = { model: withBiases(float, record.biases), plan: record.plan, others: new Map(Object.entries(record.others)), dynamicOptions: record.dynamicOptions };
   const { model, plan } = carryOut(planned, record.bodies ? (node) => record.keptInBodies[node.name] : undefined);
-  return { model: withSummary(model, record), plan };
+  return { model: withSummary(record.asItCame ? original : model, record), plan };
 }
 
 /** What a record says of a planned model. */
-export function recordOf(planned: PlannedModel, more: Pick<PlanRecord, 'version' | 'model' | 'candidates' | 'bodies' | 'keptInBodies'>): PlanRecord {
+export function recordOf(planned: PlannedModel, more: Pick<PlanRecord, 'version' | 'model' | 'candidates' | 'bodies' | 'keptInBodies' | 'asItCame'>): PlanRecord {
   const { plan, biases, others, dynamicOptions } = planned;
   return { schema: RECORD_SCHEMA, ...more, plan, biases, others: Object.fromEntries(others), dynamicOptions };
 }
@@ -61,7 +63,7 @@ export function withSummary(model: Model, { candidates, version, model: { sha256
     model: sha256,
     target: plan.target,
     ranges: plan.method,
-    nodes: { static: count('quantized'), float: count('float') - forms.length, ...Object.fromEntries((['dynamic', 'blocks', 'table'] as const).map((name) => [name, forms.filter((form) => form === name).length])) },
+    nodes: { static: count('quantized'), float: count('float') - forms.length, dynamic: forms.filter((form) => form === 'dynamic').length, blocks: forms.filter((form) => form === 'blocks').length, stored: forms.filter((form) => form === 'stored').length },
     correctedBiases: Object.keys(biases).length,
   };
   return { ...model, metadata: new Map([...model.metadata, [METADATA_KEY, JSON.stringify(summary)]]) };

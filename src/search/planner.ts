@@ -3,13 +3,15 @@ import { allNodes } from '../graph/traversal.js';
 import { correctBiases, withBiases, type Biases, type KnownShifts } from '../quantization/bias-correction.js';
 import { planDynamic, type DynamicOptions } from '../quantization/dynamic-plan.js';
 import { applyDynamicPlan } from '../quantization/dynamic-recipe.js';
-import { selectDynamic, tooOldFor } from '../quantization/dynamic-select.js';
+import { selectDynamic, tooOldFor, type DynamicChoice } from '../quantization/dynamic-select.js';
 import type { PlannedNode, QuantizationPlan } from '../quantization/plan.js';
 import { planStatic, type StaticOptions } from '../quantization/plan-static.js';
 import { selectNodes, type Selection, type ValueTypes } from '../quantization/select.js';
 import { applyStaticPlan } from '../quantization/static-qdq.js';
+import { storableNodes, withStoredWeights } from '../quantization/stored-weights.js';
 import { withBlockProducts } from '../quantization/weight-only-products.js';
 import { selectWeightOnly } from '../quantization/weight-only-select.js';
+import { isComputeOperator } from '../runtime/kernels.js';
 import type { QuantizedType } from '../tensor/affine.js';
 import { rangeLabel, type RangeChoice, type RangeSource } from './range-source.js';
 
@@ -24,12 +26,11 @@ export interface WeightForm {
 
 /** How a node runs on integers that is not static: its activations get their scales in each run; or so do blocks of them, and of its weight. */
 export const OTHER_FORMS = ['dynamic', 'blocks'] as const;
-/** A lookup runs on nothing: of a `table` only the rows that are looked up become floats again. */
-export type OtherForm = (typeof OTHER_FORMS)[number] | 'table';
+export type OtherForm = (typeof OTHER_FORMS)[number];
 
-/** A node that is quantized in another form than static, and why. */
+/** A node that is quantized in another form than static, and why. One that is `stored` runs in float, with weights that are integers in the file. */
 export interface OtherNode {
-  readonly form: OtherForm;
+  readonly form: OtherForm | 'stored';
   readonly reason: string;
 }
 
@@ -45,6 +46,8 @@ export interface Choices {
   readonly float: ReadonlyMap<string, string>;
   /** Nodes of the main graph in other forms. */
   readonly others: ReadonlyMap<string, OtherNode>;
+  /** Nodes in bodies that stay in float, with the reason. */
+  readonly bodies: ReadonlyMap<string, string>;
 }
 
 /** What makes a quantized model of a float one, as plain data but for the model. */
@@ -56,6 +59,8 @@ export interface PlannedModel {
   readonly plan: QuantizationPlan;
   /** Nodes of the main graph in other forms. */
   readonly others: ReadonlyMap<string, OtherNode>;
+  /** Nodes in bodies that stay in float by choice, with the reason. */
+  readonly bodies: ReadonlyMap<string, string>;
   readonly dynamicOptions: DynamicOptions;
 }
 
@@ -78,10 +83,13 @@ export interface PlannerOptions {
 export class Planner {
   readonly float: Model;
   readonly #options: PlannerOptions;
+  readonly #main: ReadonlySet<Node>;
   readonly #shifts = new WeakMap<ChannelMeans, KnownShifts>();
+  #dynamicChoices: readonly DynamicChoice[] | undefined;
 
   constructor(options: PlannerOptions) {
     this.float = options.float;
+    this.#main = new Set(options.float.graph.nodes);
     this.#options = options;
   }
 
@@ -95,23 +103,40 @@ export class Planner {
     return this.#options.fixed;
   }
 
-  /** Nodes of the main graph that could take another form, of `dynamic` convolutions on request. */
+  /** Nodes of the main graph that could take another form, convolutions on request. */
   nodesFor(form: OtherForm, opTypes: readonly string[] = []): Node[] {
     if (!this.#options.allowsOthers) return [];
-    const { graph } = this.float;
-    const { keptFloat, types } = this.#options;
-    const choices =
-      form !== 'blocks' ? selectDynamic(graph, types, { keptFloat: (node) => tooOldFor(node, this.float) ?? keptFloat(node), opTypes }) : selectWeightOnly(graph, { keptFloat, lookupBlock: null });
-    const inMain = new Set(graph.nodes);
-    return choices.flatMap((choice) => (choice.form !== null && (choice.form === 'lookup') === (form === 'table') && inMain.has(choice.node) ? [choice.node] : []));
+    const choices = form === 'dynamic' ? this.#dynamic(opTypes) : selectWeightOnly(this.float.graph, { keptFloat: this.#options.keptFloat, lookupBlock: null });
+    return choices.flatMap((choice) => (choice.form !== null && choice.form !== 'lookup' && this.#main.has(choice.node) ? [choice.node] : []));
+  }
+
+  /** Lookups of the main graph whose tables can be stored in 8 bits. */
+  tables(): Node[] {
+    return this.#dynamic().flatMap(({ form, node }) => (form === 'lookup' && this.#main.has(node) ? [node] : []));
+  }
+
+  /** Nodes in bodies that are quantized dynamically unless they are kept. */
+  nodesInBodies(): Node[] {
+    return this.#dynamic().flatMap(({ form, node }) => (form !== null && form !== 'lookup' && !this.#main.has(node) ? [node] : []));
+  }
+
+  #dynamic(opTypes: readonly string[] = []): readonly DynamicChoice[] {
+    const { allowsOthers, keptFloat, types } = this.#options;
+    if (!allowsOthers) return [];
+    const select = () => selectDynamic(this.float.graph, types, { keptFloat: (node) => tooOldFor(node, this.float) ?? keptFloat(node), opTypes });
+    return opTypes.length > 0 ? select() : (this.#dynamicChoices ??= select());
+  }
+
+  /** Nodes of the main graph whose weights can be integers in the file where they run in float. */
+  storableNodes(): Node[] {
+    return this.#options.allowsOthers ? storableNodes(this.float.graph).filter((node) => this.#options.keptFloat(node) === undefined) : [];
   }
 
   /** What of nodes in bodies a record must know: whether they are quantized, and which are kept, with the reasons. */
-  bodies(): { readonly bodies: boolean; readonly keptInBodies: Readonly<Record<string, string>> } {
+  bodies({ bodies: chosen }: Pick<PlannedModel, 'bodies'>): { readonly bodies: boolean; readonly keptInBodies: Readonly<Record<string, string>> } {
     const { allowsOthers, keptFloat } = this.#options;
-    const main = new Set(this.float.graph.nodes);
     const kept = [...allNodes(this.float.graph)].flatMap((node) => {
-      const reason = allowsOthers && !main.has(node) ? keptFloat(node) : undefined;
+      const reason = allowsOthers && !this.#main.has(node) ? (chosen.get(node.name) ?? keptFloat(node)) : undefined;
       return reason === undefined ? [] : [[node.name, reason] as const];
     });
     return { bodies: allowsOthers, keptInBodies: Object.fromEntries(kept) };
@@ -119,11 +144,11 @@ export class Planner {
 
   plan(ranges: RangeSource, choices: Choices): PlannedModel {
     const planned = this.#planStatic(this.float, ranges, choices);
-    const { others } = choices;
+    const { others, bodies } = choices;
     const { weightType, reduceRange } = choices.weights;
     const { target, perChannel } = this.#options.settings;
     const dynamicOptions: DynamicOptions = { target, weightType, perChannel, reduceRange, opset: opsetOf(this.float) };
-    const common = { others, dynamicOptions };
+    const common = { others, bodies, dynamicOptions };
     if (!choices.means) return { model: this.float, biases: {}, plan: planned, ...common };
     let known = this.#shifts.get(choices.means);
     if (!known) this.#shifts.set(choices.means, (known = new Map<string, Float64Array>()));
@@ -141,7 +166,8 @@ export class Planner {
 
   /** Carries a plan out. Gives the entries of nodes that are quantized dynamically too. */
   quantize(planned: PlannedModel): { readonly model: Model; readonly plan: QuantizationPlan } {
-    return carryOut(planned, this.#options.allowsOthers ? this.#options.keptFloat : undefined);
+    const { allowsOthers, keptFloat } = this.#options;
+    return carryOut(planned, allowsOthers ? (node) => planned.bodies.get(node.name) ?? keptFloat(node) : undefined);
   }
 
   #planStatic(model: Model, ranges: RangeSource, { range, ranges: own, weights, float, others }: Choices): QuantizationPlan {
@@ -176,23 +202,29 @@ export function carryOut(
 ): { readonly model: Model; readonly plan: QuantizationPlan } {
   const quantized = applyStaticPlan(model, plan);
   const outside = new Set(quantized.graph.nodes);
+  const keptInBodies = new Map<string, string>();
   const keptFloat = (node: Node) => {
-    if (outside.has(node)) return ['dynamic', 'table'].includes(others.get(node.name)?.form ?? '') ? undefined : 'static quantization decides about it';
-    return node.opType === 'Conv' || !inBodies ? 'it stays float in bodies' : (tooOldFor(node, model) ?? inBodies(node));
+    if (outside.has(node)) return others.get(node.name)?.form === 'dynamic' ? undefined : 'static quantization decides about it';
+    if (node.opType === 'Conv' || !inBodies) return 'it stays float in bodies';
+    const kept = inBodies(node);
+    if (kept !== undefined && isComputeOperator(node.opType)) keptInBodies.set(node.name, kept);
+    return tooOldFor(node, model) ?? kept;
   };
   const added = planDynamic(selectDynamic(quantized.graph, new Map(), { keptFloat, opTypes: ['Conv'] }), dynamicOptions);
   const dynamic = added.nodes.filter(({ decision }) => decision !== 'float');
-  const blocks = [...others].flatMap(([name, { form }]) => (form === 'blocks' ? [name] : []));
+  const [blocks, stored] = (['blocks', 'stored'] as const).map((wanted) => new Set([...others].flatMap(([name, { form }]) => (form === wanted ? [name] : [])))) as [Set<string>, Set<string>];
   const entries = new Map<string, PlannedNode>(dynamic.map((node) => [node.name, { ...node, reason: others.get(node.name)?.reason ?? node.reason ?? REASON }]));
+  for (const node of added.nodes) if (keptInBodies.has(node.name)) entries.set(node.name, node);
   for (const { name, opType } of plan.nodes) {
     const other = others.get(name);
-    if (other?.form === 'blocks') entries.set(name, { name, opType, decision: 'weights-only', reason: other.reason, kernel: 'MatMulNBits' });
+    if (other && other.form !== 'dynamic') entries.set(name, { name, opType, decision: 'weights-only', reason: other.reason, ...(other.form === 'blocks' && { kernel: 'MatMulNBits' }) });
   }
   const planned = new Set(plan.nodes.map(({ name }) => name));
   const nodes = [...plan.nodes.map((node) => entries.get(node.name) ?? node), ...[...entries.values()].filter(({ name }) => !planned.has(name))];
   const withDynamic = dynamic.length > 0 ? applyDynamicPlan(quantized, added) : quantized;
+  const inBlocks = blocks.size > 0 ? withBlocks(withDynamic, blocks) : withDynamic;
   return {
-    model: blocks.length > 0 ? withBlocks(withDynamic, new Set(blocks)) : withDynamic,
+    model: stored.size > 0 ? { ...inBlocks, graph: withStoredWeights(inBlocks.graph, stored) } : inBlocks,
     plan: entries.size > 0 ? { ...plan, nodes, scales: { ...plan.scales, ...(dynamic.length > 0 ? added.scales : {}) } } : plan,
   };
 }

@@ -1,95 +1,29 @@
 import type { NodeTime } from '../evaluation/profile-nodes.js';
-import { initializerBytes } from '../graph/initializer-bytes.js';
-import type { Node } from '../graph/model.js';
+import { constantBytes } from '../graph/initializer-bytes.js';
+import type { Model, Node } from '../graph/model.js';
 import { medianRatioInterval, statsOf, type MedianInterval } from '../metrics/statistics.js';
 import type { Change } from '../passes/pass.js';
 import type { ProgressListener } from '../progress.js';
-import { isComputeOperator } from '../runtime/kernels.js';
-import { stageModel } from '../runtime/staged-model.js';
+import { stageModel, type StagedModel } from '../runtime/staged-model.js';
+import { choosePlan, FASTER, keepsBudget } from './choose-plan.js';
 import { chooseRanges } from './choose-ranges.js';
+import { describe, inProportion, integerNodes, planKey, type Contender, type Timed } from './contender.js';
 import { fastestForms, type AssignmentCosts, type FormCost } from './fastest-assignment.js';
 import { measureNoise, profileModel, timeModels } from './measure.js';
-import { OTHER_FORMS, type Choices, type OtherForm, type PlannedModel, type Planner, type WeightForm } from './planner.js';
+import { reasonOfNoGain } from './no-gain.js';
+import { OTHER_FORMS, type Choices, type OtherForm, type PlannedModel, type Planner } from './planner.js';
 import type { RangeSource } from './range-source.js';
+import type { SearchCandidate, SearchGoal, SearchResult } from './search-result.js';
 import { otherFormTime, timeTable } from './time-table.js';
-import { describeForms, FORM_NAMES, measuredReason, weightsLabel } from './wording.js';
-import { judgeModels, type Trial, type TrialJob, type TrialRun } from './trials.js';
+import { FORM_NAMES, measuredReason, weightsLabel } from './wording.js';
+import { judgeModels, judgeStaged, type Trial, type TrialJob } from './trials.js';
 
-/** What is asked of a plan. */
-export interface SearchGoal {
-  /** SQNR in dB that every output is to have on unseen samples. */
-  readonly minSqnrDb: number;
-  /** What is asked on top on the samples that judge, which flatter. */
-  readonly marginDb: number;
-  /** Largest drop of the task metric, in its unit, instead of the SQNR; needs labels. */
-  readonly maxDrop: number | undefined;
-  readonly budget: SearchBudget;
-  readonly threads: number;
-  readonly prefer: Preference;
-  /** Whether nodes may take other forms than static. */
-  readonly mixes: boolean;
-  /** How errors are judged: as this machine's kernels compute, unless the model is for another machine. */
-  readonly run: TrialRun;
-  /** Other forms of weights that may be tried where this machine's sums of products saturate. */
-  readonly otherWeights: readonly WeightForm[];
-}
-
-/** How much is measured. */
-export interface SearchBudget {
-  /** Time in which ranges are tried tensor by tensor. */
-  readonly rangesMs: number;
-  /** Whether they are tried although the error budget is kept without. */
-  readonly rangesAlways: boolean;
-  /** Time in which the noise of nodes is measured, and runs for it at most. */
-  readonly noiseMs: number;
-  readonly noiseRuns: number;
-  /** Time in which plans and the float model are timed in turn. */
-  readonly timingMs: number;
-  /** How many times float time counts in the assignments that are tried: measured parts do not add up to the whole exactly. */
-  readonly floatBiases: readonly number[];
-}
-
-/** What the best plan is, among those inside the error budget. */
-export type Preference = 'speed' | 'integer' | 'size';
-
-/** A plan that was tried, with its figures. */
-export interface SearchCandidate {
-  readonly label: string;
-  /** Nodes that multiply and that run on integers. */
-  readonly integerNodes: number;
-  /** SQNR of the worst output on the samples that judged; null where it could not be had. */
-  readonly sqnrDb: number | null;
-  /** Drop of the task metric on them; null without labels. */
-  readonly drop: number | null;
-  /** Time of the float model over its own; null where it was not timed. */
-  readonly speedup: number | null;
-  readonly speedupInterval: MedianInterval | null;
-  /** Bytes of its constants. */
-  readonly weightBytes: number;
-  readonly chosen: boolean;
-}
-
-/** What a search found. */
-export interface SearchResult {
-  readonly planned: PlannedModel;
-  readonly choices: Choices;
-  readonly candidates: readonly SearchCandidate[];
-  /** Time of the float model over that of the float model after clean-up. */
-  readonly cleanSpeedup: MedianInterval | null;
-  readonly changes: readonly Change[];
-}
-
+/** The plan that the search starts from, in words. */
 const ALL_STATIC = 'all static';
-
+export const ALL_DYNAMIC = 'all dynamic';
 
 /** Rounds in which the noise that is allowed shrinks because the nodes' noises together came to more than their sum. */
 const MAX_TIGHTENINGS = 3;
-
-/** What a plan with fewer integer nodes must win in time to be kept instead of one with more: less is within the noise of timing. */
-const MIN_GAIN = 1.02;
-
-/** What counts as faster than float. */
-const FASTER = 1.05;
 
 /** Error that this machine's kernels may add to the rounding before other weights are tried. */
 const SATURATION_DB = 1;
@@ -98,27 +32,35 @@ const SATURATION_DB = 1;
 const FIRST_DROP_BUDGET_DB = 10;
 const DROP_STEP_DB = 6;
 
-/** Share of the margin that a plan must keep which is faster than float where those that keep all of it are not. */
-const LEAST_MARGIN = 0.6;
+/** What is asked beyond what a plan lacked on samples that it was confirmed on. */
+const BEYOND_MISSING_DB = 1;
+
+/** What nodes in bodies must win at the worst output to stay in float. */
+const BODY_GAIN_DB = 1;
+
+/** Nodes that are judged one by one at most, a session each. */
+const MAX_JUDGED_ALONE = 12;
+
+/** Noise that such nodes may come to where all else makes more than is allowed, as a multiple of that. */
+const QUIET_SHARE = 1.25;
+
+/** Room on disk for plans that were judged and may be timed. */
+const MAX_STAGED_BYTES = 500e6;
 
 /** Plans that are timed at most. */
 const MAX_TIMED = 10;
 const CLEAN_BUDGET_MS = 1_500;
 
-interface Contender extends Trial {
-  readonly label: string;
-  readonly choices: Choices;
-  readonly planned: PlannedModel;
-  readonly weightBytes: number;
-  /** Nothing was left in float, or put into another form, by measurement. */
-  readonly allStatic: boolean;
-  /** Equal for plans that are carried out alike. */
-  readonly key: string;
+/** Choices to try. */
+interface Proposal extends Pick<Contender, 'label' | 'choices' | 'allStatic'> {
+  /** Whether it may bring nothing to integers. */
+  readonly isFloat?: boolean;
 }
 
-/** A contender with its time. */
-interface Timed extends Contender {
-  readonly speedup: MedianInterval | null;
+/** Why a plan that was chosen is given up: by how many dB it misses the budget on samples that it was confirmed on, or that it is slower than float. */
+export interface Refutation {
+  readonly planned: PlannedModel;
+  readonly missingDb: number;
 }
 
 /**
@@ -133,8 +75,16 @@ export class Search {
   readonly #onProgress: ProgressListener | undefined;
   readonly #isStopped: () => boolean;
   readonly #contenders: Contender[] = [];
+  readonly #speedups = new Map<Contender, MedianInterval | null>();
+  readonly #refuted = new Set<Contender>();
   readonly #changes: Change[] = [];
   #floatMs = 1;
+  #stagedBytes = 0;
+  #floatTimes: readonly NodeTime[] | undefined;
+  #cleanSpeedup: MedianInterval | null = null;
+  #leastDb: number;
+  /** What nodes cost, and the choices that they were measured with. */
+  #costs: { readonly choices: Choices; readonly costs: AssignmentCosts } | undefined;
 
   constructor(job: TrialJob, planner: Planner, ranges: RangeSource, goal: SearchGoal, control: { readonly onProgress?: ProgressListener | undefined; readonly isStopped: () => boolean }) {
     this.#job = job;
@@ -143,57 +93,92 @@ export class Search {
     this.#goal = goal;
     this.#onProgress = control.onProgress;
     this.#isStopped = control.isStopped;
+    this.#leastDb = goal.minSqnrDb + goal.flatteryDb;
   }
 
   /** Runs the search from the plan with all nodes on integers. Where it is stopped, gives the best so far. */
-  async run(start: Choices): Promise<SearchResult> {
-    const cleanSpeedup = await this.#timeFloat();
+  async run(start: Choices, label = ALL_STATIC): Promise<SearchResult> {
+    this.#cleanSpeedup = await this.#timeFloat();
     let choices = start;
-    await this.#try([{ label: ALL_STATIC, choices, allStatic: true }]);
-    for (const step of [this.#tryWeights, this.#tryRanges]) {
+    await this.#try([{ label, choices, allStatic: true }]);
+    for (const step of [this.#tryWeights, this.#tryRanges, this.#tryBodies]) {
       if (this.#isStopped()) break;
       choices = (await step.call(this, choices)) ?? choices;
     }
     if (!this.#isStopped()) await this.#tryForms(choices);
+    if (!this.#isStopped()) await this.#tryFloat(choices);
+    return this.#conclude();
+  }
+
+  /** The next best plan after one that did not prove right, or undefined where no other is left. Quieter ones are looked for where too few are known. */
+  async next({ planned, missingDb }: Refutation): Promise<SearchResult | undefined> {
+    const refuted = this.#contenders.find((one) => one.planned === planned)!;
+    this.#refuted.add(refuted);
+    if (missingDb > 0) this.#leastDb = Math.max(this.#leastDb, refuted.sqnrDb + missingDb + BEYOND_MISSING_DB);
+    const isPromising = (one: Contender) => one.integerNodes > 0 && (this.#speedups.get(one)?.median ?? 0) >= FASTER && this.#keepsBudget(one) && !this.#refuted.has(one);
+    if (missingDb > 0 && this.#costs && !this.#contenders.some(isPromising) && !this.#isStopped()) {
+      const { choices, costs } = this.#costs;
+      const noise = costs.noise.size > 0 ? costs.noise : await this.#noiseOf(choices);
+      await this.#tryAssignments(choices, { ...costs, noise });
+    }
+    return this.#contenders.length > this.#refuted.size ? this.#conclude() : undefined;
+  }
+
+  async #conclude(): Promise<SearchResult> {
     const timed = await this.#time();
-    const best = this.#pick(timed);
+    const best = choosePlan(timed.filter((one) => !this.#refuted.has(one.contender)), { ...this.#goal, leastDb: this.#leastDb });
+    const noGain = best.integerNodes === 0 ? reasonOfNoGain({ plans: timed, wantedDb: this.#wanted, maxDrop: this.#goal.maxDrop, floatMs: this.#floatMs, graph: this.#planner.float.graph, times: this.#floatTimes ?? [] }) : null;
     return {
       planned: best.planned,
       choices: best.choices,
+      label: best.label,
+      sqnrDb: best.sqnrDb,
       candidates: this.#report(timed, best),
-      cleanSpeedup,
+      cleanSpeedup: this.#cleanSpeedup,
+      noGain,
       changes: [...this.#changes, ...describe(best, timed)],
     };
   }
 
   get #wanted(): number {
-    return this.#goal.minSqnrDb + this.#goal.marginDb;
+    return Math.max(this.#goal.minSqnrDb + this.#goal.marginDb, this.#leastDb);
   }
 
-  #keepsBudget({ sqnrDb, drop }: Trial): boolean {
-    const { maxDrop } = this.#goal;
-    return maxDrop === undefined ? sqnrDb >= this.#wanted : drop !== null && drop <= maxDrop;
+  #keepsBudget(trial: Trial): boolean {
+    return keepsBudget(trial, { ...this.#goal, leastDb: this.#leastDb });
+  }
+
+  #stage(model: Model, name: string): Promise<StagedModel> {
+    return stageModel(this.#job.host, model, name, this.#job.baseline.externalDataFolder);
   }
 
   async #timeFloat(): Promise<MedianInterval | null> {
-    const { host, baseline } = this.#job;
-    const clean = await stageModel(host, this.#planner.float, 'clean-float.onnx', baseline.externalDataFolder);
+    const clean = await this.#stage(this.#planner.float, 'clean-float.onnx');
     const [times] = await timeModels(this.#job, [clean], this.#goal.threads, CLEAN_BUDGET_MS);
     this.#floatMs = Math.max(1e-3, statsOf(times!.candidateMs)?.median ?? 1);
     return medianRatioInterval(times!.baselineMs, times!.candidateMs);
   }
 
   /** Plans and judges choices, and keeps them for the end. Those that are known already, or bring nothing to integers, are passed over. */
-  async #try(those: readonly Pick<Contender, 'label' | 'choices' | 'allStatic'>[]): Promise<Contender[]> {
+  async #try(those: readonly Proposal[]): Promise<Contender[]> {
     const planned = those.flatMap((one) => {
       const plan = this.#planner.plan(this.#ranges, one.choices);
       const key = planKey(plan);
-      return integerNodes(plan) > 0 && !this.#contenders.some((known) => known.key === key) ? [{ ...one, planned: plan, key }] : [];
+      const nodes = integerNodes(plan) + this.#planner.nodesInBodies().filter(({ name }) => !plan.bodies.has(name)).length;
+      return (nodes > 0 || one.isFloat) && !this.#contenders.some((known) => known.key === key) ? [{ ...one, planned: plan, key, integerNodes: nodes }] : [];
     });
     if (planned.length === 0) return [];
-    const models = planned.map((one) => this.#planner.quantize(one.planned).model);
-    const judged = await judgeModels(this.#job, models, this.#goal.run);
-    const contenders = planned.map((one, i): Contender => ({ ...one, ...judged[i]!, weightBytes: initializerBytes(models[i]!) }));
+    const staged: { model: StagedModel; weightBytes: number; keeps: boolean }[] = [];
+    for (const [i, one] of planned.entries()) {
+      const { model } = this.#planner.quantize(one.planned);
+      const weightBytes = constantBytes(model.graph);
+      // Those that are timed later need not be made again, where there is room.
+      const keeps = this.#stagedBytes + weightBytes <= MAX_STAGED_BYTES;
+      if (keeps) this.#stagedBytes += weightBytes;
+      staged.push({ model: await this.#stage(model, keeps ? `plan-${this.#contenders.length + i}.onnx` : `trial-${i}.onnx`), weightBytes, keeps });
+    }
+    const judged = await judgeStaged(this.#job, staged.map(({ model }) => model), this.#goal.run);
+    const contenders = planned.map((one, i): Contender => ({ ...one, ...judged[i]!, weightBytes: staged[i]!.weightBytes, staged: staged[i]!.keeps ? staged[i]!.model : undefined }));
     this.#contenders.push(...contenders);
     this.#tell();
     return contenders;
@@ -219,9 +204,9 @@ export class Search {
 
   /** Ranges tensor by tensor, where the one method for all is far too noisy. */
   async #tryRanges(choices: Choices): Promise<Choices | undefined> {
-    const before = this.#contenders.find((one) => one.choices === choices)!;
+    const before = this.#contenders.find((one) => one.choices === choices);
     const { rangesAlways, rangesMs } = this.#goal.budget;
-    if (before.sqnrDb >= this.#goal.minSqnrDb && !rangesAlways) return undefined;
+    if (!before || (before.sqnrDb >= this.#goal.minSqnrDb && !rangesAlways) || this.#planner.select().nodes.size === 0) return undefined;
     const ranges = await chooseRanges(this.#job, this.#planner, this.#ranges, before, { threads: this.#goal.threads, budgetMs: rangesMs });
     if (ranges.size === 0) return undefined;
     const [found] = await this.#try([{ label: `${ALL_STATIC}, ranges tensor by tensor`, choices: { ...choices, ranges }, allStatic: true }]);
@@ -231,9 +216,64 @@ export class Search {
     return found.choices;
   }
 
+  /** Nodes in bodies of control flow in float, where dynamic ones do not keep the budget: all of them, or those that make the noise. */
+  async #tryBodies(choices: Choices): Promise<Choices | undefined> {
+    const nodes = this.#planner.nodesInBodies();
+    const before = this.#contenders.find((one) => one.choices === choices);
+    if (nodes.length === 0 || !before) return undefined;
+    const kept = (names: readonly string[]): Choices => ({ ...choices, bodies: new Map(names.map((name) => [name, 'left in float by measurement'] as const)) });
+    const names = nodes.map(({ name }) => name);
+    const [allFloat] = await this.#try([{ label: 'bodies in float', choices: kept(names), allStatic: false, isFloat: true }]);
+    if (!allFloat || this.#keepsBudget(before) || allFloat.sqnrDb <= before.sqnrDb + BODY_GAIN_DB) return undefined;
+    const rest = 10 ** (-allFloat.sqnrDb / 10);
+    // What made no difference did not run: it cannot be judged, where others like it are too loud.
+    const loud = await this.#loudNodes(names, rest, (others) => kept(others), (noise) => noise === 0);
+    const [found] = loud.length < names.length ? await this.#try([{ label: `${loud.length} of ${names.length} nodes in bodies in float`, choices: kept(loud), allStatic: false }]) : [];
+    return (found ?? allFloat).choices;
+  }
+
+  /**
+   * Those of nodes that, quietest first, do not go together into what the budget allows beside the noise of all else. `without` gives choices in
+   * which nodes stay as they are. All of them where they are too many to be judged one by one.
+   */
+  async #loudNodes(names: readonly string[], rest: number, without: (names: readonly string[]) => Choices, isLoud: (noise: number) => boolean = () => false): Promise<string[]> {
+    if (names.length < 2 || names.length > MAX_JUDGED_ALONE) return [...names];
+    const models = names.map((name) => this.#planner.quantize(this.#planner.plan(this.#ranges, without(names.filter((other) => other !== name)))).model);
+    const alone = (await judgeModels(this.#job, models, this.#goal.run)).map(({ sqnrDb }, i) => ({ name: names[i]!, noise: Math.max(0, 10 ** (-sqnrDb / 10) - rest) }));
+    const allowed = Math.max(10 ** (-this.#wanted / 10), rest * QUIET_SHARE);
+    let sum = rest;
+    return alone
+      .sort((a, b) => a.noise - b.noise)
+      .flatMap(({ name, noise }) => {
+        sum += noise;
+        return sum > allowed || isLoud(noise) ? [name] : [];
+      });
+  }
+
+  /** The float model after clean-up, as it is and with weights that are integers in the file: what is written where no integers win. */
+  async #tryFloat(choices: Choices): Promise<void> {
+    if (!this.#goal.mixes || this.#planner.fixed.size > 0) return;
+    const because = 'nothing wins by integers, by measurement';
+    const left = (names: Iterable<string>) => new Map([...names].map((name) => [name, `left in float: ${because}`] as const));
+    const selected = [...this.#planner.select().nodes.keys()].map(({ name }) => name);
+    const common = { ...choices, means: undefined, ranges: new Map(), bodies: left(this.#planner.nodesInBodies().map(({ name }) => name)) };
+    const storing = (names: readonly string[]): Choices => {
+      const others = new Map(names.map((name) => [name, { form: 'stored', reason: `its weight is stored in 8 bits and read as float: ${because}` }] as const));
+      return { ...common, others, float: left(selected.filter((name) => !others.has(name))) };
+    };
+    const storable = this.#planner.storableNodes().map(({ name }) => name);
+    await this.#try([{ label: 'float after clean-up', choices: storing([]), allStatic: false, isFloat: true }]);
+    const [found] = storable.length > 0 ? await this.#try([{ label: 'float, weights stored in 8 bits', choices: storing(storable), allStatic: false, isFloat: true }]) : [];
+    if (!found || this.#keepsBudget(found)) return;
+    const loud = new Set(await this.#loudNodes(storable, 0, (others) => storing(storable.filter((name) => !others.includes(name)))));
+    const quiet = storable.filter((name) => !loud.has(name));
+    if (quiet.length > 0) await this.#try([{ label: `float, weights of ${quiet.length} nodes stored in 8 bits`, choices: storing(quiet), allStatic: false, isFloat: true }]);
+  }
+
   /** Which nodes are static, dynamic or float: first all that can be in one form, then node by node. */
   async #tryForms(choices: Choices): Promise<void> {
-    const start = this.#contenders.find((one) => one.choices === choices)!;
+    const start = this.#contenders.find((one) => one.choices === choices);
+    if (!start) return;
     const selection = this.#planner.select();
     const { graph } = this.#planner.float;
     const wholes = (this.#goal.mixes ? OTHER_FORMS : []).map((form) => {
@@ -242,33 +282,44 @@ export class Search {
       const float = new Map([...selection.nodes.keys()].flatMap(({ name }) => (others.has(name) || this.#planner.fixed.has(name) ? [] : [[name, 'left in float by measurement'] as const])));
       return { form, nodes, others, float };
     }).filter(({ nodes }) => nodes.length > 0);
-    const variants = await this.#try(
+    await this.#try(
       wholes.flatMap(({ form, others, float }) => [
         { label: `products ${FORM_NAMES[form]}, the rest static`, choices: { ...choices, others }, allStatic: false },
         { label: `products ${FORM_NAMES[form]}, the rest float`, choices: { ...choices, others, float }, allStatic: false },
       ]),
     );
     if (this.#isStopped() || this.#goal.prefer === 'integer') return;
-    const times = timeTable(graph, await this.#profile(this.#planner.float), await this.#profile(this.#planner.quantize(start.planned).model));
+    this.#floatTimes = await this.#profile(this.#planner.float);
+    const times = timeTable(graph, this.#floatTimes, await this.#profile(this.#planner.quantize(start.planned).model));
     const forms = new Map<string, FormCost[]>();
     for (const { form, nodes, float } of wholes) {
-      const alone = variants.find((one) => one.choices.float === float) ?? variants.find((one) => [...one.choices.others.values()].some((other) => other.form === form));
+      const inForm = this.#contenders.filter((one) => nodes.every(({ name }) => one.choices.others.get(name)?.form === form));
+      const alone = inForm.find((one) => one.choices.float === float) ?? inForm[0];
       if (alone) for (const [name, cost] of await this.#costsOf(form, nodes, alone)) forms.set(name, [...(forms.get(name) ?? []), cost]);
     }
+    const noise = this.#keepsBudget(start) ? new Map<string, number>() : await this.#noiseOf(choices);
+    const costs = { times, noise, forms };
+    this.#costs = { choices, costs };
+    await this.#tryAssignments(choices, costs);
+  }
+
+  /** Noise of each static node alone, so that all of them add up to what the plan of these choices makes. */
+  async #noiseOf(choices: Choices): Promise<Map<string, number>> {
+    const start = this.#contenders.find((one) => one.choices === choices)!;
     const { threads, budget } = this.#goal;
     const limits = { threads, floatMs: this.#floatMs, budgetMs: budget.noiseMs, runs: budget.noiseRuns };
-    const noise = this.#keepsBudget(start) ? new Map<string, number>() : inProportion(await measureNoise(this.#job, this.#planner, start.planned, limits), start.sqnrDb);
-    await this.#tryAssignments(choices, { times, noise, forms });
+    return inProportion(await measureNoise(this.#job, this.#planner, start.planned, limits), start.sqnrDb);
   }
 
   async #tryAssignments(choices: Choices, costs: AssignmentCosts): Promise<void> {
     const selection = this.#planner.select();
+    const tables = new Set(this.#planner.tables().map(({ name }) => name));
     let budgetDb = this.#goal.maxDrop === undefined ? this.#wanted : FIRST_DROP_BUDGET_DB;
     for (let round = 0; round <= MAX_TIGHTENINGS && !this.#isStopped(); round++) {
       const those = this.#goal.budget.floatBiases.map((bias) => {
         const { fixed, float: model } = this.#planner;
         const assigned = [...fastestForms(model.graph, selection, costs, 10 ** (-budgetDb / 10), bias)].filter(([{ name }]) => !fixed.has(name));
-        const kept = [...choices.others].filter(([name, { form }]) => fixed.has(name) || form === 'table');
+        const kept = [...choices.others].filter(([name]) => fixed.has(name) || tables.has(name));
         const reasonOf = (node: Node) => measuredReason(node, selection.nodes.get(node), costs);
         const float = new Map(assigned.flatMap(([node, form]) => (form === 'float' ? [[node.name, reasonOf(node)] as const] : [])));
         const others = new Map([...kept, ...assigned.flatMap(([node, form]) => (form === 'float' ? [] : [[node.name, { form, reason: reasonOf(node) }] as const]))]);
@@ -293,36 +344,20 @@ export class Search {
     return profileModel(this.#job, model, this.#floatMs, this.#goal.threads);
   }
 
-  /** Times the plans that may win, in turn with the float model. */
-  async #time(): Promise<Timed[]> {
-    const { host, baseline } = this.#job;
+  /** Times the plans that may win and were not timed yet, in turn with the float model. What stays float runs as the float model after clean-up does. */
+  async #time(): Promise<(Timed & { readonly contender: Contender })[]> {
+    const known = (one: Contender) => this.#speedups.has(one);
+    for (const one of this.#contenders) if (one.integerNodes === 0) this.#speedups.set(one, this.#cleanSpeedup);
     const quietest = [...this.#contenders].sort((a, b) => b.sqnrDb - a.sqnrDb);
     const good = this.#contenders.filter((one) => this.#keepsBudget(one));
-    const chosen = [...new Set([this.#contenders[0]!, ...good, ...quietest])].slice(0, MAX_TIMED);
-    const staged = [];
-    for (const [i, { planned }] of chosen.entries()) staged.push(await stageModel(host, this.#planner.quantize(planned).model, `search-${i}.onnx`, baseline.externalDataFolder));
-    const times = await timeModels(this.#job, staged, this.#goal.threads, this.#goal.budget.timingMs);
-    return chosen.map((one, i) => ({ ...one, speedup: medianRatioInterval(times[i]!.baselineMs, times[i]!.candidateMs) }));
-  }
-
-  /**
-   * The best plan that keeps the budget with its margin. Where none of them is faster than float, the quietest faster one that keeps at least
-   * a part of the margin; where none keeps the budget, the quietest that is faster, or the quietest of all.
-   */
-  #pick(timed: readonly Timed[]): Timed {
-    const good = timed.filter((one) => this.#keepsBudget(one));
-    const fast = timed.filter((one) => speedOf(one) >= FASTER);
-    const quietest = (plans: readonly Timed[]) => plans.reduce((a, b) => (b.sqnrDb > a.sqnrDb ? b : a));
-    if (good.length === 0) return quietest(fast.length > 0 ? fast : timed);
-    const { maxDrop, minSqnrDb, marginDb } = this.#goal;
-    if (maxDrop === undefined && this.#goal.prefer === 'speed' && !good.some((one) => fast.includes(one))) {
-      const nearly = fast.filter(({ sqnrDb }) => sqnrDb >= minSqnrDb + LEAST_MARGIN * marginDb);
-      if (nearly.length > 0) return quietest(nearly);
+    const chosen = [...new Set([this.#contenders[0]!, ...good, ...quietest])].filter((one) => !known(one) && !this.#refuted.has(one)).slice(0, MAX_TIMED);
+    if (chosen.length > 0) {
+      const staged = [];
+      for (const [i, { planned, staged: kept }] of chosen.entries()) staged.push(kept ?? (await this.#stage(this.#planner.quantize(planned).model, `search-${i}.onnx`)));
+      const times = await timeModels(this.#job, staged, this.#goal.threads, this.#goal.budget.timingMs);
+      for (const [i, one] of chosen.entries()) this.#speedups.set(one, medianRatioInterval(times[i]!.baselineMs, times[i]!.candidateMs));
     }
-    if (this.#goal.prefer === 'size') return good.reduce((a, b) => (b.weightBytes < a.weightBytes ? b : a));
-    const fastest = Math.max(...good.map(speedOf));
-    const equal = this.#goal.prefer === 'integer' ? good : good.filter((one) => fastest <= MIN_GAIN * speedOf(one));
-    return equal.reduce((a, b) => (integerNodes(b.planned) > integerNodes(a.planned) ? b : a));
+    return this.#contenders.filter(known).map((contender) => ({ ...contender, contender, speedup: this.#speedups.get(contender)! }));
   }
 
   #report(timed: readonly Timed[], best: Timed): SearchCandidate[] {
@@ -330,7 +365,7 @@ export class Search {
       const { speedup = null } = timed.find(({ planned }) => planned === one.planned) ?? {};
       return {
         label: one.label,
-        integerNodes: integerNodes(one.planned),
+        integerNodes: one.integerNodes,
         sqnrDb: Number.isFinite(one.sqnrDb) ? one.sqnrDb : null,
         drop: one.drop,
         speedup: speedup?.median ?? null,
@@ -346,32 +381,4 @@ export class Search {
     const stage = `searching: ${this.#contenders.length} plans, the best ${quietest.toFixed(1)} dB`;
     this.#onProgress?.({ stage, done: this.#contenders.length, unit: 'plans' });
   }
-}
-
-function describe(best: Timed, timed: readonly Timed[]): Change[] {
-  const { float, others } = best.choices;
-  if (best.allStatic) return [];
-  const all = timed.findLast(({ allStatic }) => allStatic);
-  const ratio = (one: Timed | undefined) => (one?.speedup ? `${one.speedup.median.toFixed(2)} ×` : 'not timed');
-  const message = `measured on this machine: ${describeForms(best.choices)}, ${ratio(best)} the speed of float at ${best.sqnrDb.toFixed(1)} dB; all on integers ${ratio(all)} at ${all ? `${all.sqnrDb.toFixed(1)} dB` : 'unknown'}`;
-  return [{ pass: 'search', names: [...float.keys(), ...others.keys()], message }];
-}
-
-/** The noises of nodes alone, in proportion so that they add up to what all of them together make. */
-function inProportion(noise: ReadonlyMap<string, number>, sqnrDb: number): Map<string, number> {
-  const sum = [...noise.values()].reduce((total, power) => total + power, 0);
-  const factor = sum > 0 && Number.isFinite(sqnrDb) ? 10 ** (-sqnrDb / 10) / sum : 1;
-  return new Map([...noise].map(([name, power]) => [name, power * factor]));
-}
-
-const speedOf = ({ speedup }: Timed) => speedup?.median ?? 0;
-
-/** Nodes that multiply and run on integers by plan. */
-function integerNodes({ plan, others }: PlannedModel): number {
-  return plan.nodes.filter(({ name, opType, decision }) => isComputeOperator(opType) && (decision === 'quantized' || others.has(name))).length;
-}
-
-function planKey({ plan, others, biases }: PlannedModel): string {
-  const forms = [...others].map(([name, { form }]) => [name, form]);
-  return JSON.stringify([plan.tensors, plan.weightType, plan.nodes.map(({ decision, constants }) => [decision, constants]), forms, Object.keys(biases)]);
 }

@@ -1,4 +1,4 @@
-import { initializerBytes } from '../graph/initializer-bytes.js';
+import { constantBytes } from '../graph/initializer-bytes.js';
 import type { Change } from '../passes/pass.js';
 import type { Choices, OtherNode, PlannedModel, Planner } from './planner.js';
 import { judgeModels, type TrialJob } from './trials.js';
@@ -20,13 +20,13 @@ export interface StoredTables {
  * where the error at the worst output grows by more than a little and leaves less than `enoughDb`.
  */
 export async function tryTables(job: TrialJob, planner: Planner, choices: Choices, plan: (choices: Choices) => PlannedModel, enoughDb: number): Promise<StoredTables | undefined> {
-  const lookups = planner.nodesFor('table');
+  const lookups = planner.tables();
   const { initializers } = planner.float.graph;
   const tables = new Set(lookups.map(({ inputs }) => inputs[0]!));
   const bytes = [...tables].reduce((sum, name) => sum + (initializers.get(name)?.storage.byteLength ?? 0), 0);
-  if (bytes === 0 || bytes < MIN_SHARE * initializerBytes(planner.float)) return undefined;
+  if (bytes === 0 || bytes < MIN_SHARE * constantBytes(planner.float.graph)) return undefined;
   const reason = 'its table is stored in s8 and dequantized after the lookup';
-  const others = new Map<string, OtherNode>([...choices.others, ...lookups.map(({ name }) => [name, { form: 'table', reason }] as const)]);
+  const others = new Map<string, OtherNode>([...choices.others, ...lookups.map(({ name }) => [name, { form: 'dynamic', reason }] as const)]);
   const stored = { ...choices, others };
   const [before, after] = await judgeModels(job, [choices, stored].map((one) => planner.quantize(plan(one)).model), 'simulated');
   if (after!.sqnrDb < Math.min(enoughDb, before!.sqnrDb - MAX_LOSS_DB)) return undefined;

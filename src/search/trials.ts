@@ -30,11 +30,14 @@ export type TrialRun = 'simulated' | 'here';
 
 /** What each model gives. */
 export async function judgeModels(job: TrialJob, models: readonly Model[], run: TrialRun): Promise<Trial[]> {
-  const { host, baseline, data, samples, labels, metric } = job;
-  const candidates = [];
-  for (const [i, model] of models.entries()) {
-    candidates.push({ model: await stageModel(host, model, `trial-${i}.onnx`, baseline.externalDataFolder), simulate: run === 'simulated' });
-  }
-  const judged = await host.run(judgeTask, { baseline, candidates, data, only: samples, labels, metric });
+  const staged = [];
+  for (const [i, model] of models.entries()) staged.push(await stageModel(job.host, model, `trial-${i}.onnx`, job.baseline.externalDataFolder));
+  return judgeStaged(job, staged, run);
+}
+
+/** The same of models that are staged already. */
+export async function judgeStaged({ host, baseline, data, samples, labels, metric }: TrialJob, models: readonly StagedModel[], run: TrialRun): Promise<Trial[]> {
+  const candidates = models.map((model) => ({ model, simulate: run === 'simulated' }));
+  const judged = await host.run(judgeTask, { baseline, candidates, data, only: samples, labels, metric, keepsBaseline: true });
   return judged.candidates.map((judgement) => ({ sqnrDb: worstQuality(judgement.outputs), drop: compareTask(judged, judgement)?.drop ?? null }));
 }

@@ -3,12 +3,12 @@ import type { AssignmentCosts } from './fastest-assignment.js';
 import type { Choices, OtherForm, WeightForm } from './planner.js';
 
 /** Forms in words. */
-export const FORM_NAMES: Readonly<Record<OtherForm, string>> = { dynamic: 'dynamic', blocks: 'in 8-bit blocks', table: 'lookups in tables of integers' };
+export const FORM_NAMES: Readonly<Record<OtherForm | 'stored', string>> = { dynamic: 'dynamic', blocks: 'in 8-bit blocks', stored: 'in float with weights stored in 8 bits' };
 
 /** What is not static, in numbers. */
-export function describeForms({ float, others }: Choices): string {
-  const count = (form: OtherForm) => [...others.values()].filter((other) => other.form === form).length;
-  const parts = [[float.size, 'in float'], [count('dynamic'), FORM_NAMES.dynamic], [count('blocks'), FORM_NAMES.blocks], [count('table'), FORM_NAMES.table]] as const;
+export function describeForms({ float, others, bodies }: Choices): string {
+  const count = (form: OtherForm | 'stored') => [...others.values()].filter((other) => other.form === form).length;
+  const parts = [[float.size + bodies.size, 'in float'], ...(['dynamic', 'blocks', 'stored'] as const).map((form) => [count(form), FORM_NAMES[form]] as const)] as const;
   return `nodes that are not static: ${parts.flatMap(([nodes, how]) => (nodes > 0 ? [`${nodes} ${how}`] : [])).join(', ')}`;
 }
 

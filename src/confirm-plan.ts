@@ -1,0 +1,86 @@
+import type { Model } from './graph/model.js';
+import { medianRatioInterval, type MedianInterval } from './metrics/statistics.js';
+import type { Change } from './passes/pass.js';
+import { stageModel } from './runtime/staged-model.js';
+import { timeModels } from './search/measure.js';
+import type { Search } from './search/search.js';
+import type { SearchGoal, SearchResult } from './search/search-result.js';
+import { judgeModels, type TrialJob } from './search/trials.js';
+
+/** What a chosen plan, carried out as a whole, gave on samples that neither ranges nor choices have seen. */
+export interface Confirmation {
+  readonly label: string;
+  readonly samples: number;
+  /** Quality at the worst output in dB; null where it could not be had. */
+  readonly sqnrDb: number | null;
+  /** By how much the task metric got worse; null without labels. */
+  readonly drop: number | null;
+  /** Time of the float model over its own. */
+  readonly speedup: MedianInterval | null;
+  readonly holds: boolean;
+}
+
+/** Plans that are carried out and judged as a whole, at most. */
+const MAX_CONFIRMATIONS = 4;
+const TIME_BUDGET_MS = 1_500;
+const TIMED_SAMPLES = 4;
+
+/** A plan that was settled, and what it was confirmed by. */
+export interface Confirmed<T> {
+  readonly found: SearchResult;
+  readonly settled: T;
+  readonly confirmations: readonly Confirmation[];
+  readonly changes: readonly Change[];
+}
+
+/**
+ * Carries out what a search chose and judges it as a whole on the samples of `trial`. Where it misses the budget there, or is slower than float by
+ * the whole of its interval, the search gives its next best plan; where none holds, it is the quietest of those that were carried out.
+ */
+export async function confirmPlan<T extends { readonly model: Model }>(
+  search: Search,
+  first: SearchResult,
+  settle: (found: SearchResult) => Promise<T>,
+  { trial, goal, isStopped }: { readonly trial: TrialJob; readonly goal: SearchGoal; readonly isStopped: () => boolean },
+): Promise<Confirmed<T>> {
+  const tried: { found: SearchResult; settled: T; confirmation: Confirmation }[] = [];
+  for (let found: SearchResult | undefined = first; found; ) {
+    const settled = await settle(found);
+    const confirmation = await confirm(trial, settled.model, found, goal);
+    tried.push({ found, settled, confirmation });
+    if (confirmation.holds || tried.length === MAX_CONFIRMATIONS || isStopped()) break;
+    const { sqnrDb } = confirmation;
+    found = await search.next({ planned: found.planned, missingDb: goal.maxDrop === undefined ? Math.max(0, goal.minSqnrDb - (sqnrDb ?? goal.minSqnrDb)) : 0 });
+  }
+  const last = tried.at(-1)!;
+  const chosen = last.confirmation.holds ? last : tried.reduce((a, b) => ((b.confirmation.sqnrDb ?? -Infinity) > (a.confirmation.sqnrDb ?? -Infinity) ? b : a));
+  const confirmations = tried.map(({ confirmation }) => confirmation);
+  const candidates = last.found.candidates.map((candidate, i) => ({ ...candidate, chosen: chosen.found.candidates[i]?.chosen ?? false }));
+  return { found: { ...chosen.found, candidates }, settled: chosen.settled, confirmations, changes: describe(confirmations) };
+}
+
+async function confirm(trial: TrialJob, model: Model, { label, noGain }: SearchResult, goal: SearchGoal): Promise<Confirmation> {
+  const [judged] = await judgeModels(trial, [model], goal.run);
+  const { sqnrDb, drop } = judged!;
+  const inBudget = goal.maxDrop === undefined ? sqnrDb >= goal.minSqnrDb : drop === null || drop <= goal.maxDrop;
+  const speedup = inBudget && noGain === null ? await time(trial, model, goal) : null;
+  return { label, samples: trial.samples.length, sqnrDb: Number.isFinite(sqnrDb) ? sqnrDb : null, drop, speedup, holds: inBudget && !(goal.prefer === 'speed' && speedup !== null && speedup.high < 1) };
+}
+
+async function time(trial: TrialJob, model: Model, { threads }: SearchGoal): Promise<MedianInterval | null> {
+  const staged = await stageModel(trial.host, model, 'confirmed.onnx', trial.baseline.externalDataFolder);
+  const [times] = await timeModels({ ...trial, samples: trial.samples.slice(0, TIMED_SAMPLES) }, [staged], threads, TIME_BUDGET_MS);
+  return medianRatioInterval(times!.baselineMs, times!.candidateMs);
+}
+
+/** What came of it, in words; that samples which confirm have also chosen is said where they have. */
+function describe(confirmations: readonly Confirmation[]): Change[] {
+  const given = confirmations.filter(({ holds }) => !holds);
+  if (given.length === 0) return [];
+  const figures = confirmations.map(({ label, sqnrDb, drop, speedup, holds }) => {
+    const error = drop === null ? `${sqnrDb?.toFixed(1) ?? 'no'} dB` : `a drop of ${drop.toPrecision(3)}`;
+    return `"${label}" ${error}${speedup ? `, ${speedup.median.toFixed(2)} × the speed of float` : ''}${holds ? '' : ', given up'}`;
+  });
+  const { samples } = confirmations[0]!;
+  return [{ pass: 'confirmation', names: [], message: `on the ${samples} samples that gave neither ranges nor choices until then: ${figures.join('; ')}. They have chosen among ${confirmations.length} plans by that` }];
+}

@@ -1,0 +1,96 @@
+import type { MedianInterval } from '../metrics/statistics.js';
+
+/** What the best plan is, among those inside the error budget. */
+export type Preference = 'speed' | 'integer' | 'size';
+
+/** What a plan is chosen by. */
+export interface Standing {
+  /** Quality at the worst output on the samples that judged, in dB. */
+  readonly sqnrDb: number;
+  /** By how much the task metric got worse; null without labels. */
+  readonly drop: number | null;
+  /** Time of the float model over its own. */
+  readonly speedup: MedianInterval | null;
+  /** Nodes that multiply and run on integers; none in the float model after clean-up. */
+  readonly integerNodes: number;
+  readonly weightBytes: number;
+}
+
+/** What is asked of the plan that is chosen. */
+export interface ChoiceRules {
+  /** What every output is to have on unseen samples; `maxDrop` counts instead where it is given. */
+  readonly minSqnrDb: number;
+  /** What is asked on top on the samples that judge. */
+  readonly marginDb: number;
+  readonly maxDrop: number | undefined;
+  readonly prefer: Preference;
+  /** The least that is asked of a plan on the samples that judge, where the whole margin cannot be had. */
+  readonly leastDb: number;
+}
+
+/** What counts as faster than float. */
+export const FASTER = 1.05;
+
+/** Share of the margin that a plan must keep which is faster than float where those that keep all of it are not. */
+const LEAST_MARGIN = 0.6;
+
+/** What a plan with fewer integer nodes must win in time to be kept instead of one with more: less is within the noise of timing. */
+const MIN_GAIN = 1.02;
+
+/** By what factor, at least, and outside the intervals of both, float must be faster than the fastest integers to be taken instead. */
+const CLEARLY_FASTER = 1.1;
+
+/** Where nothing wins: how much larger a plan with integer nodes may be than the smallest, to be taken all the same. */
+const SIMILAR_SIZE = 1.25;
+
+/** Whether a plan keeps the error budget with its margin. */
+export function keepsBudget({ sqnrDb, drop }: Pick<Standing, 'sqnrDb' | 'drop'>, { minSqnrDb, marginDb, maxDrop, leastDb }: Omit<ChoiceRules, 'prefer'>): boolean {
+  return maxDrop === undefined ? sqnrDb >= Math.max(minSqnrDb + marginDb, leastDb) : drop !== null && drop <= maxDrop;
+}
+
+/**
+ * The best of the plans. For speed: the fastest on integers that keeps the budget with its margin; where none of those is faster than float, the
+ * quietest faster one that keeps a part of the margin, or the least that is asked; where there is none, nothing wins, and it is the smallest that
+ * keeps the budget and is not slower than float. Where nothing keeps the budget, the quietest that is faster, or the quietest of all.
+ */
+export function choosePlan<T extends Standing>(plans: readonly T[], rules: ChoiceRules): T {
+  const { prefer, maxDrop, minSqnrDb, marginDb, leastDb } = rules;
+  const good = plans.filter((plan) => keepsBudget(plan, rules));
+  const fast = plans.filter((plan) => isInteger(plan) && speedOf(plan) >= FASTER);
+  if (prefer === 'size' && good.length > 0) return smallest(good);
+  if (prefer === 'integer' && good.some(isInteger)) return mostIntegers(good);
+  const winners = good.filter((plan) => fast.includes(plan));
+  if (winners.length > 0) {
+    const best = fastest(winners);
+    const float = good.filter((plan) => !isInteger(plan));
+    return float.find((plan) => isClearlyFaster(plan, best)) ?? best;
+  }
+  for (const least of maxDrop === undefined ? [minSqnrDb + LEAST_MARGIN * marginDb, leastDb] : []) {
+    const nearly = fast.filter(({ sqnrDb }) => sqnrDb >= Math.max(least, leastDb));
+    if (nearly.length > 0) return quietest(nearly);
+  }
+  const notSlower = good.filter((plan) => !isInteger(plan) || speedOf(plan) >= 1);
+  if (notSlower.length > 0) return smallest(notSlower, SIMILAR_SIZE);
+  return good.length > 0 ? fastest(good) : quietest(fast.length > 0 ? fast : plans);
+}
+
+/** The fastest, or one with more integer nodes that is as fast. */
+function fastest<T extends Standing>(plans: readonly T[]): T {
+  const most = Math.max(...plans.map(speedOf));
+  return mostIntegers(plans.filter((plan) => most <= MIN_GAIN * speedOf(plan)));
+}
+
+/** The smallest, or one with more integer nodes that is at most `similar` times as large. */
+function smallest<T extends Standing>(plans: readonly T[], similar = 1): T {
+  const least = Math.min(...plans.map(({ weightBytes }) => weightBytes));
+  return mostIntegers(plans.filter(({ weightBytes }) => weightBytes <= similar * least));
+}
+
+function isClearlyFaster({ speedup }: Standing, { speedup: other }: Standing): boolean {
+  return speedup !== null && other !== null && speedup.median >= CLEARLY_FASTER * other.median && speedup.low > other.high;
+}
+
+const isInteger = ({ integerNodes }: Standing) => integerNodes > 0;
+const speedOf = ({ speedup }: Standing) => speedup?.median ?? 0;
+const quietest = <T extends Standing>(plans: readonly T[]) => plans.reduce((a, b) => (b.sqnrDb > a.sqnrDb ? b : a));
+const mostIntegers = <T extends Standing>(plans: readonly T[]) => plans.reduce((a, b) => (b.integerNodes > a.integerNodes ? b : a));

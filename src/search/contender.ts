@@ -1,0 +1,56 @@
+import type { MedianInterval } from '../metrics/statistics.js';
+import type { Change } from '../passes/pass.js';
+import { isComputeOperator } from '../runtime/kernels.js';
+import type { StagedModel } from '../runtime/staged-model.js';
+import type { Choices, PlannedModel } from './planner.js';
+import type { Trial } from './trials.js';
+import { describeForms } from './wording.js';
+
+/** A plan that was tried. */
+export interface Contender extends Trial {
+  readonly label: string;
+  readonly choices: Choices;
+  readonly planned: PlannedModel;
+  readonly weightBytes: number;
+  /** Where it lies, where it was kept. */
+  readonly staged: StagedModel | undefined;
+  readonly integerNodes: number;
+  /** Nothing was left in float, or put into another form, by measurement. */
+  readonly allStatic: boolean;
+  /** Equal for plans that are carried out alike. */
+  readonly key: string;
+}
+
+/** A contender with its time. */
+export interface Timed extends Contender {
+  readonly speedup: MedianInterval | null;
+}
+
+/** What was chosen, in words, with the names of the nodes that are not static; nothing where all are. */
+export function describe(best: Timed, timed: readonly Timed[]): Change[] {
+  const { float, others, bodies } = best.choices;
+  if (best.allStatic) return [];
+  const all = timed.findLast(({ allStatic }) => allStatic);
+  const ratio = (one: Timed | undefined) => (one?.speedup ? `${one.speedup.median.toFixed(2)} ×` : 'not timed');
+  const message = `measured on this machine: ${describeForms(best.choices)}, ${ratio(best)} the speed of float at ${best.sqnrDb.toFixed(1)} dB; all on integers ${ratio(all)} at ${all ? `${all.sqnrDb.toFixed(1)} dB` : 'unknown'}`;
+  return [{ pass: 'search', names: [...float.keys(), ...others.keys(), ...bodies.keys()], message }];
+}
+
+/** The noises of nodes alone, in proportion so that they add up to what all of them together make. */
+export function inProportion(noise: ReadonlyMap<string, number>, sqnrDb: number): Map<string, number> {
+  const sum = [...noise.values()].reduce((total, power) => total + power, 0);
+  const factor = sum > 0 && Number.isFinite(sqnrDb) ? 10 ** (-sqnrDb / 10) / sum : 1;
+  return new Map([...noise].map(([name, power]) => [name, power * factor]));
+}
+
+/** Nodes that multiply and run on integers by plan. */
+export function integerNodes({ plan, others }: PlannedModel): number {
+  const isInteger = (name: string, decision: string) => (others.has(name) ? others.get(name)!.form !== 'stored' : decision === 'quantized');
+  return plan.nodes.filter(({ name, opType, decision }) => isComputeOperator(opType) && isInteger(name, decision)).length;
+}
+
+/** Equal for plans that are carried out alike. */
+export function planKey({ plan, others, biases, bodies }: PlannedModel): string {
+  const forms = [...others].map(([name, { form }]) => [name, form]);
+  return JSON.stringify([plan.tensors, plan.weightType, plan.nodes.map(({ decision, constants }) => [decision, constants]), forms, Object.keys(biases), [...bodies.keys()]]);
+}

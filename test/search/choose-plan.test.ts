@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { choosePlan, type ChoiceRules, type Standing } from '../../src/search/choose-plan.js';
+
+const RULES: ChoiceRules = { minSqnrDb: 20, marginDb: 10, maxDrop: undefined, prefer: 'speed', leastDb: 20 };
+
+interface Named extends Standing {
+  readonly name: string;
+}
+
+function plan(name: string, sqnrDb: number, speed: number | null, more: Partial<Standing> = {}): Named {
+  const speedup = speed === null ? null : { median: speed, low: speed - 0.02, high: speed + 0.02 };
+  return { name, sqnrDb, drop: null, speedup, integerNodes: 4, weightBytes: 100, ...more };
+}
+
+const FLOAT = { integerNodes: 0, weightBytes: 101 };
+
+const chosen = (plans: readonly Named[], rules: Partial<ChoiceRules> = {}) => choosePlan(plans, { ...RULES, ...rules }).name;
+
+describe('choosePlan', () => {
+  test('the fastest that keeps the margin, and of those as fast the one with more integers', () => {
+    assert.equal(chosen([plan('loud', 29, 3), plan('slow', 50, 1.5), plan('fast', 31, 2)]), 'fast');
+    assert.equal(chosen([plan('fast', 31, 2, { integerNodes: 3 }), plan('as fast', 31, 1.97, { integerNodes: 9 }), plan('slower', 31, 1.9, { integerNodes: 20 })]), 'as fast');
+  });
+
+  test('float only where it is faster beyond doubt', () => {
+    assert.equal(chosen([plan('integers', 35, 1.2), plan('float', 200, 1.25, FLOAT)]), 'integers');
+    assert.equal(chosen([plan('integers', 35, 1.2), plan('float', 200, 1.5, FLOAT)]), 'float');
+    const wide = { median: 1.5, low: 1.1, high: 1.9 };
+    assert.equal(chosen([plan('integers', 35, 1.2), { ...plan('float', 200, 1.5, FLOAT), speedup: wide }]), 'integers');
+  });
+
+  test('a part of the margin, or the least, where nothing faster keeps all of it', () => {
+    const float = plan('float', 200, 1, FLOAT);
+    assert.equal(chosen([plan('slow', 40, 0.9), plan('nearly', 27, 1.5), plan('least', 21, 2), float]), 'nearly');
+    assert.equal(chosen([plan('slow', 40, 0.9), plan('least', 21, 2), plan('loud', 19, 3), float]), 'least');
+    assert.equal(chosen([plan('slow', 40, 0.9), plan('least', 21, 2), float], { leastDb: 22 }), 'float');
+  });
+
+  test('after a plan that failed, what is asked holds for all', () => {
+    assert.equal(chosen([plan('before', 33, 3), plan('quieter', 37, 1.5)], { leastDb: 36 }), 'quieter');
+  });
+
+  test('where nothing wins, the smallest that is not slower; integers where they are about as small', () => {
+    const float = plan('float', 200, 1, { ...FLOAT, weightBytes: 400 });
+    const stored = plan('stored', 44, 1, FLOAT);
+    assert.equal(chosen([plan('slower', 35, 0.97, { weightBytes: 90 }), float, stored]), 'stored');
+    assert.equal(chosen([plan('no slower', 35, 1.01, { weightBytes: 110 }), float, stored]), 'no slower');
+    assert.equal(chosen([plan('no slower', 35, 1.01, { weightBytes: 300 }), float, stored]), 'stored');
+  });
+
+  test('where nothing keeps the budget, the quietest that is faster, or the quietest', () => {
+    assert.equal(chosen([plan('quiet', 15, 0.9), plan('faster', 12, 1.4), plan('fastest', 8, 2)]), 'faster');
+    assert.equal(chosen([plan('quiet', 15, 0.9), plan('louder', 12, 1.01)]), 'quiet');
+    assert.equal(chosen([plan('untimed', 15, null), plan('louder', 12, null)]), 'untimed');
+  });
+
+  test('other preferences', () => {
+    const plans = [plan('fast', 35, 2, { weightBytes: 300 }), plan('all', 33, 0.8, { integerNodes: 9 }), plan('small', 32, 1.1, { weightBytes: 50, integerNodes: 1 }), plan('float', 200, 1, FLOAT)];
+    assert.equal(chosen(plans, { prefer: 'integer' }), 'all');
+    assert.equal(chosen(plans, { prefer: 'size' }), 'small');
+  });
+
+  test('a drop of the task metric instead of dB', () => {
+    const plans = [plan('dropping', 40, 3, { drop: 0.2 }), plan('unknown', 40, 3), plan('kept', 12, 1.5, { drop: 0.01 }), plan('float', 200, 1, { ...FLOAT, drop: 0 })];
+    assert.equal(chosen(plans, { maxDrop: 0.05 }), 'kept');
+  });
+});
