@@ -59,15 +59,18 @@ export function choosePlan<T extends Standing>(plans: readonly T[], rules: Choic
   const fast = plans.filter((plan) => isInteger(plan) && speedOf(plan) >= FASTER);
   if (prefer === 'size' && good.length > 0) return smallest(good);
   if (prefer === 'integer' && good.some(isInteger)) return mostIntegers(good);
-  const winners = good.filter((plan) => fast.includes(plan));
-  if (winners.length > 0) {
-    const best = fastest(winners);
-    const float = good.filter((plan) => !isInteger(plan));
-    return float.find((plan) => isClearlyFaster(plan, best)) ?? best;
-  }
-  for (const least of maxDrop === undefined ? [minSqnrDb + LEAST_MARGIN * marginDb, leastDb] : []) {
-    const nearly = fast.filter(({ sqnrDb }) => sqnrDb >= Math.max(least, leastDb));
-    if (nearly.length > 0) return quietest(nearly);
+  // Where timing is noisy, those first that are faster beyond doubt.
+  for (const those of [fast.filter(({ speedup }) => speedup!.low > 1), fast]) {
+    const winners = good.filter((plan) => those.includes(plan));
+    if (winners.length > 0) {
+      const best = fastest(winners);
+      const float = good.filter((plan) => !isInteger(plan));
+      return float.find((plan) => isClearlyFaster(plan, best)) ?? best;
+    }
+    for (const least of maxDrop === undefined ? [minSqnrDb + LEAST_MARGIN * marginDb, leastDb] : []) {
+      const nearly = those.filter(({ sqnrDb }) => sqnrDb >= Math.max(least, leastDb));
+      if (nearly.length > 0) return quietest(nearly);
+    }
   }
   const notSlower = good.filter((plan) => !isInteger(plan) || speedOf(plan) >= 1);
   if (notSlower.length > 0) return smallest(notSlower, SIMILAR_SIZE);

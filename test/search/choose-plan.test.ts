@@ -37,6 +37,12 @@ describe('choosePlan', () => {
     assert.equal(chosen([plan('slow', 40, 0.9), plan('least', 21, 2), float], { leastDb: 22 }), 'float');
   });
 
+  test('what is faster beyond doubt goes before what may be', () => {
+    const unsure = { median: 1.3, low: 0.6, high: 2 };
+    assert.equal(chosen([{ ...plan('unsure', 40, 1.3), speedup: unsure }, plan('nearly', 27, 1.4)]), 'nearly');
+    assert.equal(chosen([{ ...plan('unsure', 40, 1.3), speedup: unsure }, plan('float', 200, 1, FLOAT)]), 'unsure');
+  });
+
   test('after a plan that failed, what is asked holds for all', () => {
     assert.equal(chosen([plan('before', 33, 3), plan('quieter', 37, 1.5)], { leastDb: 36 }), 'quieter');
   });
