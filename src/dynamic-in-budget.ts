@@ -1,5 +1,6 @@
 import { QUANTIZE_DEFAULTS } from './defaults.js';
 import type { Model, Node } from './graph/model.js';
+import type { Change } from './passes/pass.js';
 import { planDynamic, type DynamicOptions } from './quantization/dynamic-plan.js';
 import { applyDynamicPlan } from './quantization/dynamic-recipe.js';
 import { selectDynamic, type DynamicSelectionOptions } from './quantization/dynamic-select.js';
@@ -16,6 +17,13 @@ const MAX_SAMPLES = 8;
 
 /** Error that saturating sums may add to the rounding before weights in fewer bits are taken. */
 const SATURATION_DB = 1;
+
+/** Says that weights in fewer bits were taken. */
+export const REDUCED_WEIGHTS: Change = {
+  pass: 'weights',
+  names: [],
+  message: 's8 in 7 bits instead of 8: sums of u8 × s8 products saturate on this machine, and nodes that are quantized dynamically would be too noisy (name the --target to rule this out)',
+};
 
 /** What counts as no difference from the model with nothing quantized. */
 const SAME_DB = 0.01;

@@ -1,7 +1,7 @@
 import { dirname } from 'node:path';
 import { checkUpgrade } from './check-upgrade.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
-import { keepInBudget, reducedSettings, type DynamicInBudget } from './dynamic-in-budget.js';
+import { keepInBudget, REDUCED_WEIGHTS, reducedSettings, type DynamicInBudget } from './dynamic-in-budget.js';
 import { QdqError } from './errors.js';
 import type { Node } from './graph/model.js';
 import { lookAhead } from './look-ahead.js';
@@ -61,7 +61,7 @@ export async function quantizeDynamic(job: QuantizeJob): Promise<QuantizedModel>
     methods: [],
     plan,
     model: quantized,
-    changes: prepared.changes,
+    changes: settings.reduceRange === wanted.reduceRange ? prepared.changes : [...prepared.changes, REDUCED_WEIGHTS],
     ...look,
     foreignTarget: false,
     // No sample gave a range, so that each may judge.

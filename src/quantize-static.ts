@@ -4,7 +4,7 @@ import { mergeObservations, requireTableFor, type CalibrationTable } from './cal
 import { readTable } from './calibration/table-file.js';
 import { checkUpgrade } from './check-upgrade.js';
 import { QUANTIZE_DEFAULTS, type Effort } from './defaults.js';
-import { keepInBudget, reducedSettings } from './dynamic-in-budget.js';
+import { keepInBudget, REDUCED_WEIGHTS, reducedSettings } from './dynamic-in-budget.js';
 import { QdqError } from './errors.js';
 import type { Node } from './graph/model.js';
 import { allNodes } from './graph/traversal.js';
@@ -134,7 +134,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     loudInBodies = kept.left;
     if (kept.settings.reduceRange !== reduceRange) {
       choices = { ...choices, weights: { weightType, reduceRange: kept.settings.reduceRange } };
-      improvements.push({ pass: 'weights', names: [], message: 's8 in 7 bits instead of 8: sums of u8 × s8 products saturate on this machine, and nodes in bodies would be too noisy (name the --target to rule this out)' });
+      improvements.push(REDUCED_WEIGHTS);
     }
   }
   if (![...others.values()].some(({ reason }) => reason === ASKED_FOR)) refuseNothing(planner.plan(ranges, choices).plan, options.model);
