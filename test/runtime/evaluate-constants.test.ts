@@ -65,6 +65,21 @@ describe('constantEvaluator', () => {
     assert.deepEqual([...numbersOf((await constantEvaluator(host, folder)(model, ['y'])).get('y')!)], [-1, -2, -3]);
   });
 
+  test('leaves out what would take more than a bound, and what depends on it', async () => {
+    const model = modelOf((g) => {
+      g.op('huge', 'ConstantOfShape', [g.ints('dims', [2 ** 20, 2 ** 20])]);
+      g.op('sum', 'ReduceSum', ['huge'], { attributes: { keepdims: 0 } });
+      g.op('both', 'Add', ['sum', g.floats('c', [1, 2])]);
+      g.op('small', 'Neg', ['c']);
+    });
+    assert.deepEqual([...(await evaluate(model, ['both', 'small', 'sum'])).keys()], ['small']);
+    assert.deepEqual((await evaluate(model, ['both'])).size, 0);
+    const bounded = constantEvaluator(host, '/nowhere', 16);
+    const expand = modelOf((g) => g.op('y', 'Expand', [g.floats('c', [1]), g.ints('dims', [4])]));
+    assert.deepEqual([...numbersOf((await bounded(expand, ['y'])).get('y')!)], [1, 1, 1, 1]);
+    assert.equal((await constantEvaluator(host, '/nowhere', 15)(expand, ['y'])).size, 0);
+  });
+
   test('an operator that fails is an error', async () => {
     const model = modelOf((g) => g.op('y', 'Gather', [g.floats('c', [1]), g.constant('i', tensorFromArray('int64', [1], BigInt64Array.of(7n)))]));
     await assert.rejects(evaluate(model, ['y']), { code: 'runtime-rejected' });

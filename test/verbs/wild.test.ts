@@ -203,6 +203,26 @@ describe('numbers that go wrong', () => {
     }
   });
 
+  test('a weight of denormal numbers stays in float, the others do not', async () => {
+    const model = parseModel(`${HEAD}const v float32[64,64] ~2\nh = MatMul(x, w)\nfaint: y = MatMul(h, v)\noutput y float32[N,64]\noutput h float32[N,64]`);
+    const values = Float32Array.from(numbersOf(model.graph.initializers.get('v')!), (value) => value * 1e-40);
+    const initializers = new Map(model.graph.initializers).set('v', tensorFromArray('float32', [64, 64], values));
+    for (const mode of ['static', 'dynamic'] as const) {
+      const result = await made({ ...model, graph: { ...model.graph, initializers } }, X, mode === 'dynamic' ? { mode, method: undefined } : { mode });
+      assert.deepEqual([result.integer!.integerNodes, result.integer!.computeNodes], [1, 2]);
+      assert.match(result.nodes.find(({ name }) => name === 'faint')!.reason!, /its scale would be a denormal number/);
+    }
+  });
+
+  test('doubles stay as they are, and the reason says so', async () => {
+    const model = parseModel(`${HEAD}const v float64[64,64] ~2\nh = MatMul(x, w)\nd = Cast(h) to=11\ndouble: y = MatMul(d, v)\noutput y float64[N,64]`);
+    for (const mode of ['static', 'dynamic'] as const) {
+      const result = await made(model, X, mode === 'dynamic' ? { mode, method: undefined } : { mode });
+      assert.deepEqual([result.integer!.integerNodes, result.integer!.computeNodes], [1, 2]);
+      assert.match(result.nodes.find(({ name }) => name === 'double')!.reason!, /is float64, not float32/);
+    }
+  });
+
   test('less than 20 dB is a warning, in every effort', async () => {
     const text = `${HEAD}a = MatMul(x, w)\nb = Exp(a)\nc = Sub(b, b)\ny = MatMul(a, w)\nz = Sub(y, a)\nq = MatMul(z, w)\nd = Cos(q)\ne = Mul(d, q)\nf = Sin(e)\ng = Mul(f, e)\nh = Sin(g)\noutput h float32[N,64]`;
     const { check, warnings } = await made(text);
