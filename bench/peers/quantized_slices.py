@@ -42,6 +42,8 @@ STATIC = {
 # Its kernels are those of u8s8, and its file is large.
 LEFT_OUT = {('tokens', 'qoperator')}
 SAMPLES = 8
+# Operators that move integers without a look at them.
+MOVES = ('Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Flatten', 'Slice', 'Gather', 'Expand')
 
 
 class Reader(CalibrationDataReader):
@@ -115,8 +117,12 @@ def count_dangling(graph):
             q.op_type == 'QuantizeLinear' and [constants.get(value) for value in q.input[1:]] == parameters for q in after(dq))
 
     def is_lookup(dq):
-        gather = maker.get(dq.input[0])
-        return gather is not None and gather.op_type == 'Gather' and gather.input[0] in constants
+        node = maker.get(dq.input[0])
+        while node is not None and node.op_type in MOVES:
+            if node.op_type == 'Gather' and node.input[0] in constants:
+                return True
+            node = maker.get(node.input[0])
+        return False
 
     dangling = set()
     for node in graph.node:

@@ -1,5 +1,6 @@
 import { stringAttribute } from '../graph/attributes.js';
 import type { Node } from '../graph/model.js';
+import { madeByOptimizer } from '../runtime/float-reason.js';
 
 /**
  * What an operator is to a quantizer:
@@ -76,5 +77,6 @@ export const COMPUTE_WITHOUT_KERNEL: Readonly<Record<string, string>> = {
   RNN: 'RNN has no integer kernel in onnxruntime',
   Attention: 'Attention is not quantized as one node: its products are, where the model spells it out as MatMul and Softmax',
   MultiHeadAttention: 'MultiHeadAttention has no integer kernel in onnxruntime: its products have, where the model spells it out as MatMul and Softmax',
+  ...Object.fromEntries(['FusedConv', 'FusedGemm', 'FusedMatMul', 'NhwcFusedConv'].map((opType) => [opType, madeByOptimizer(opType)])),
   Einsum: 'Einsum has no integer kernel in onnxruntime: MatMul in its place has',
 };

@@ -35,7 +35,7 @@ export function floatReason(node: Node, graph: Graph, outer: readonly Graph[] = 
   const decided = BY_OPERATOR[node.opType]?.(node);
   if (decided) return decided;
   if (node.domain !== '' || !FUSED_WITH_PAIRS.has(node.opType)) {
-    return `${node.opType} is an operator that onnxruntime makes of others, and no Q/DQ fuses with it: quantize the model from before it was optimized`;
+    return madeByOptimizer(node.opType);
   }
   return (
     elementTypeReason(node, index) ??
@@ -47,6 +47,11 @@ export function floatReason(node: Node, graph: Graph, outer: readonly Graph[] = 
     signedReason(node, index) ??
     'onnxruntime did not fuse its QuantizeLinear and DequantizeLinear nodes: their types, scales or axes do not fit an integer kernel'
   );
+}
+
+/** Why an operator runs in float that onnxruntime's optimizer writes into a model. */
+export function madeByOptimizer(opType: string): string {
+  return `${opType} is an operator that onnxruntime makes of others, and no Q/DQ fuses with it: quantize the model from before it was optimized`;
 }
 
 /** Whether a DequantizeLinear makes a value. */

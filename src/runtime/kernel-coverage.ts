@@ -254,7 +254,14 @@ function isSameConstant(index: GraphIndex, a: string | undefined, b: string | un
   return first?.dtype === second?.dtype && first !== undefined && second !== undefined && Buffer.from(first.storage.read()).equals(second.storage.read());
 }
 
+/** Whether what is dequantized was looked up in a table of integers, seen through what moves it. */
 function isLookup(index: GraphIndex, dequantize: Node): boolean {
-  const gather = index.producer(dequantize.inputs[0]!);
-  return gather?.opType === 'Gather' && isQuantizedType(index.constant(gather.inputs[0]!)?.dtype ?? 'unknown');
+  for (let node = index.producer(dequantize.inputs[0]!); node; node = index.producer(node.inputs[0]!)) {
+    if (node.opType === 'Gather' && isQuantizedType(index.constant(node.inputs[0]!)?.dtype ?? 'unknown')) return true;
+    if (!MOVES.has(node.opType)) return false;
+  }
+  return false;
 }
+
+/** Operators that move integers without a look at them. */
+const MOVES: ReadonlySet<string> = new Set(['Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Flatten', 'Slice', 'Gather', 'Expand']);

@@ -65,6 +65,11 @@ const REASONS: readonly ReasonRow[] = [
     reason: '"w" is float64, not float32',
   },
   { name: 'a bias that is computed', build: (g) => void g.output(g.op('y', 'Conv', [image(g), g.weight('w', [16, 16, 3, 3]), g.input('b', [16])])), reason: 'the bias "b" is not a float32 constant' },
+  {
+    name: 'a product that an optimizer fused',
+    build: (g) => void g.output(g.op('y', 'FusedMatMul', [g.input('x', [4, 32]), g.weight('w', [16, 32])], { domain: 'com.microsoft', attributes: { transB: 1 } })),
+    reason: 'FusedMatMul is an operator that onnxruntime makes of others, and no Q/DQ fuses with it: quantize the model from before it was optimized',
+  },
   { name: 'a product of few terms', build: (g) => void g.output(g.op('y', 'MatMul', [g.input('x', [4, 15]), g.weight('w', [15, 8])])), reason: 'it adds up only 15 products, which is slower in integers than in float (below 16)' },
   {
     name: 'Gemm of few terms, transposed',

@@ -99,6 +99,15 @@ test('the DequantizeLinear after a lookup in a table of integers is not dangling
   assert.equal(report.weightBytes.residentInteger, report.weightBytes.integer);
 });
 
+test('nor is one behind a Transpose of what was looked up', async () => {
+  const g = new GraphBuilder(13);
+  const [table, scale, zero] = g.integerWeight('table', [64, 8]);
+  const turned = g.op('turned', 'Transpose', [g.op('rows', 'Gather', [table, g.input('ids', ['n', 4], 'int64')])], { attributes: { perm: [1, 0, 2] } });
+  g.output(g.op('y', 'Tanh', [g.op('floats', 'DequantizeLinear', [turned, scale, zero])]));
+  const model = g.model();
+  assert.equal(integerReport(model, await fuse(model)).danglingQdqNodes, 0);
+});
+
 test('fused nodes in a body are found', async () => {
   const model = parseModel(`
     opset 13
