@@ -16,9 +16,9 @@ export function addCommonOptions(program: Command): void {
     .option('--config <file>', 'read options from a JSON file, under their long names; the command line wins');
 }
 
-/** Where models run. */
-export function runtimeOption(): Option {
-  return new Option('--runtime <name>', "node: onnxruntime-node; web: onnxruntime-web's WebAssembly, which browsers run (npm install onnxruntime-web)").choices(RUNTIMES).default(RUNTIMES[0]);
+/** Where models run; `what` stands before the choices. */
+export function runtimeOption(what = ''): Option {
+  return new Option('--runtime <name>', `${what}node: onnxruntime-node; web: onnxruntime-web's WebAssembly, which browsers run (npm install onnxruntime-web)`).choices(RUNTIMES).default(RUNTIMES[0]);
 }
 
 /** 1, 2, 3, … */

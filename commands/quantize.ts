@@ -6,11 +6,12 @@ import { TARGETS, type TargetName } from '../src/quantization/target.js';
 import { WEIGHT_ALGORITHMS, type WeightAlgorithm } from '../src/quantization/weight-only-plan.js';
 import type { QuantizeOptions } from '../src/quantize.js';
 import { QdqError } from '../src/errors.js';
+import type { RuntimeName } from '../src/runtime/runtime-names.js';
 import type { QuantizedType } from '../src/tensor/affine.js';
 import { dtypeInfo } from '../src/tensor/dtype.js';
 import type { Context } from './context.js';
 import { addDataOptions, dataOptionsOf, type DataFlags } from './data-options.js';
-import { collectText, finiteNumber, percentage, positiveInteger, RepeatableOption, textList } from './options.js';
+import { collectText, finiteNumber, percentage, positiveInteger, RepeatableOption, runtimeOption, textList } from './options.js';
 import { perform } from './perform.js';
 import type { Place } from './places.js';
 
@@ -52,6 +53,7 @@ interface QuantizeFlags extends DataFlags {
   readonly verify: boolean;
   readonly depfile?: string;
   readonly preset?: PresetName;
+  readonly runtime: RuntimeName;
 }
 
 const TYPES = new Map((['uint8', 'int8', 'uint16', 'int16'] as const satisfies readonly QuantizedType[]).map((type) => [dtypeInfo(type).short, type]));
@@ -71,6 +73,7 @@ export function addQuantize(program: Command, context: Context): void {
       new Option('--external-data <when>', 'weights in a side file beside the output; auto: where the input has one, or from 1.5 GB on').choices(EXTERNAL_DATA_MODES).default(QUANTIZE_DEFAULTS.externalData),
     )
     .addOption(new Option('--preset <name>', 'write all files that a program looks for into the folder -o, and show them in one table').choices(PRESETS))
+    .addOption(runtimeOption('with --preset, where its files are judged: '))
     .option('--dry-run', 'print the plan, write nothing')
     .option('--no-verify', 'do not look up what the written model runs as, and do not measure it')
     .option('--depfile <file>', 'write a Makefile rule that names what the output was made from');
@@ -80,6 +83,7 @@ export function addQuantize(program: Command, context: Context): void {
   addDataOptions(command);
   command.addHelpText('after', EXAMPLE).action(async (model: string, flags: QuantizeFlags) => {
     if (flags.preset) return performPreset(context, command, model, flags, flags.preset);
+    if (flags.runtime === 'web') throw new QdqError('usage', '--runtime web is for --preset: other models are made for onnxruntime-node', 'Judge the result with `qdq compare --runtime web`.');
     const { output, calibration, overrides, plan, planOut, labels, depfile, dryRun } = flags;
     await perform(context, command, {
       inputs: [model, calibration, overrides, plan, labels, ...(flags.data ?? [])],
@@ -107,7 +111,7 @@ async function performPreset(context: Context, command: Command, model: string, 
   await perform(context, command, {
     inputs: [model, overrides, ...data],
     outputs: [{ option: '--output', path: output, isFolder: true }],
-    run: async (common) => quantizePreset({ ...common, ...quantizeOptionsOf(model, flags), preset, output }),
+    run: async (common) => quantizePreset({ ...common, ...quantizeOptionsOf(model, flags), preset, output, runtime: flags.runtime }),
     describe: async (result, options) => (await import('../src/report/preset-report.js')).describePreset(result, options),
   });
 }

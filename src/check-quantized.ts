@@ -6,8 +6,9 @@ import { medianRatioInterval, type MedianInterval } from './metrics/statistics.j
 import { modelSize, readModel } from './onnx/read-model.js';
 import type { SamplePartition } from './partition-samples.js';
 import type { RuntimeHost } from './runtime/host.js';
+import type { RuntimeName } from './runtime/runtime-names.js';
 import { stagedFile } from './runtime/staged-model.js';
-import type { VerbOptions } from './verb-options.js';
+import { usedThreads, type VerbOptions } from './verb-options.js';
 
 /** Samples that are judged at most: enough for a figure, few enough to end soon. `compare` takes all. */
 const MAX_CHECK_SAMPLES = 32;
@@ -46,7 +47,7 @@ export interface QuantizeCheck {
 /** Measures error, speed and size of what was written, on held-out samples where there are any. */
 export async function checkQuantized(
   host: RuntimeHost,
-  options: VerbOptions & { readonly labels?: string | undefined; readonly metric?: string | undefined },
+  options: VerbOptions & { readonly labels?: string | undefined; readonly metric?: string | undefined; readonly checkRuntime?: RuntimeName | undefined },
   paths: { readonly baseline: string; readonly candidate: string; readonly simulateBaseline?: boolean },
   data: DataSpec,
   samples: SamplePartition,
@@ -56,8 +57,8 @@ export async function checkQuantized(
   const threads = options.threads ?? 0;
   const baseline = stagedFile(paths.baseline);
   const candidate = stagedFile(paths.candidate);
-  const { labels, metric } = options;
-  const judged = await host.run(judgeTask, { baseline, simulateBaseline: paths.simulateBaseline ?? false, candidates: [{ model: candidate }, { model: candidate, simulate: true }], data, only, threads, labels, metric });
+  const { labels, metric, checkRuntime: runtime } = options;
+  const judged = await host.run(judgeTask, { baseline, simulateBaseline: paths.simulateBaseline ?? false, candidates: [{ model: candidate }, { model: candidate, simulate: true }], data, only, threads, runtime, labels, metric });
   const [baselineMs, candidateMs] = await host.run(timeTask, {
     models: [baseline, candidate],
     data,
@@ -65,6 +66,7 @@ export async function checkQuantized(
     runs: TIMED_RUNS,
     warmup: WARMUP_RUNS,
     threads,
+    runtime,
     budgetMs: TIME_BUDGET_MS,
   });
   const outputs = judged.candidates[0]!.outputs;
@@ -81,7 +83,7 @@ export async function checkQuantized(
     collapsed: outputs.filter(({ collapsed }) => collapsed).map(({ name }) => name),
     speedup: speedup?.median ?? null,
     speedupInterval: speedup,
-    threads,
+    threads: await usedThreads(host, { threads, runtime }),
     runs: baselineMs!.length,
     sizeRatio: (await size(paths.candidate)) / (await size(paths.baseline)),
   };

@@ -5,6 +5,7 @@ import type { ExternalDataMode } from './onnx/external-data-modes.js';
 import type { NodeFilters } from './quantization/filters.js';
 import type { TargetName } from './quantization/target.js';
 import type { BlockWeightType, WeightAlgorithm } from './quantization/weight-only-plan.js';
+import type { RuntimeName } from './runtime/runtime-names.js';
 import type { QuantizedType } from './tensor/affine.js';
 import type { DataOptions, VerbOptions } from './verb-options.js';
 
@@ -72,6 +73,8 @@ export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
   readonly dryRun?: boolean | undefined;
   /** Look up in the fused graph what the written model runs as, and measure it where there is data (default true). */
   readonly verify?: boolean | undefined;
+  /** Where the result is measured against the float model: onnxruntime-node where absent. What runs on integers is looked up there in any case. */
+  readonly checkRuntime?: RuntimeName | undefined;
 }
 
 /** How a search is ended early. */

@@ -8,9 +8,11 @@ import { allNodes } from './graph/traversal.js';
 import { modelSize, readModel } from './onnx/read-model.js';
 import type { Warning } from './progress.js';
 import { quantize, type QuantizeOptions } from './quantize.js';
+import type { RuntimeName } from './runtime/runtime-names.js';
+import type { RuntimeOptions } from './verb-options.js';
 
 /** Options of `quantizePreset`: those of `quantize` that fit every file, with a folder as output. */
-export interface PresetOptions extends Omit<QuantizeOptions, 'output'> {
+export interface PresetOptions extends Omit<QuantizeOptions, 'output' | 'checkRuntime'>, RuntimeOptions {
   readonly preset: PresetName;
   /** Folder of the files, made where it is missing. */
   readonly output: string;
@@ -35,6 +37,8 @@ export interface PresetResult {
   readonly schema: 'qdq.preset/1';
   readonly preset: PresetName;
   readonly model: { readonly path: string; readonly sizeBytes: number };
+  /** Where the files were judged. */
+  readonly runtime: RuntimeName;
   readonly variants: readonly PresetVariant[];
   readonly warnings: readonly Warning[];
 }
@@ -68,10 +72,10 @@ function transformersJsRecipes(model: Model): readonly Recipe[] {
 }
 
 /**
- * Writes all files of a preset into a folder. Each is loaded and judged on the samples, random ones where none are given; one that cannot be
+ * Writes all files of a preset into a folder. Each is loaded and judged on the samples in the runtime of choice, random ones where none are given; one that cannot be
  * is not left there, and the result says why.
  */
-export async function quantizePreset({ preset, output, ...options }: PresetOptions): Promise<PresetResult> {
+export async function quantizePreset({ preset, output, runtime = 'node', ...options }: PresetOptions): Promise<PresetResult> {
   refuseOptions(options);
   const model = await readModel(options.model);
   await mkdir(output, { recursive: true });
@@ -88,10 +92,10 @@ export async function quantizePreset({ preset, output, ...options }: PresetOptio
       warnings.push(named);
       options.onWarning?.(named);
     };
-    variants.push(await writeVariant({ ...options, ...recipe.options, data, output: path, sideFileSuffix: '_data', onWarning }, recipe));
+    variants.push(await writeVariant({ ...options, ...recipe.options, data, output: path, sideFileSuffix: '_data', checkRuntime: runtime, onWarning }, recipe));
   }
   if (variants.every(({ output: written }) => written === null)) throw new QdqError('nothing-to-quantize', `${options.model}: no file of the preset could be written; the first because ${variants[0]!.reason}`, 'See its operators with `qdq inspect`.');
-  return { schema: 'qdq.preset/1', preset, model: { path: options.model, sizeBytes: modelSize(options.model, model) }, variants, warnings };
+  return { schema: 'qdq.preset/1', preset, model: { path: options.model, sizeBytes: modelSize(options.model, model) }, runtime, variants, warnings };
 }
 
 async function writeVariant(options: QuantizeOptions, { suffix, form }: Recipe): Promise<PresetVariant> {
@@ -99,7 +103,7 @@ async function writeVariant(options: QuantizeOptions, { suffix, form }: Recipe):
     const { output, check } = await quantize(options);
     return { suffix, form, output, check, reason: null };
   } catch (error) {
-    if (!(error instanceof QdqError) || !['nothing-to-quantize', 'runtime-rejected', 'runtime-crashed', 'opset-unsupported'].includes(error.code)) throw error;
+    if (!(error instanceof QdqError) || !['nothing-to-quantize', 'runtime-rejected', 'operator-missing', 'runtime-crashed', 'opset-unsupported'].includes(error.code)) throw error;
     return { suffix, form, output: null, check: null, reason: error.message };
   }
 }

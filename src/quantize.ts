@@ -95,7 +95,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
       const { integer, check, slowNodes } = await verify(job, quantized, aside?.temporaryPath, warnings);
       const sizeBytes = modelSize(options.model, model);
       if (aside) warnAboutSize(options, warnings, sizeBytes, aside.written.sizeBytes);
-      if (quantized.needsExactProducts) warnAboutMachine(options, warnings, quantized.target);
+      if (quantized.needsExactProducts && options.checkRuntime !== 'web') warnAboutMachine(options, warnings, quantized.target);
       const thresholds = requiredSpeedup(options, check);
       host.throwIfInterrupted();
       const written = thresholds.every(({ met }) => met) ? await aside?.commit() : undefined;

@@ -8,7 +8,7 @@ import { warningsSection, type DescribeOptions } from './warnings-section.js';
 
 /** The files of a preset in one table: size, error, agreement and speed of each. */
 export function describePreset(result: PresetResult, options: DescribeOptions): ReportDocument {
-  const { model, preset, variants } = result;
+  const { model, preset, runtime, variants } = result;
   const written = variants.filter(({ output }) => output !== null).length;
   const check = variants.find((variant) => variant.check)?.check;
   return {
@@ -28,7 +28,7 @@ export function describePreset(result: PresetResult, options: DescribeOptions): 
         ],
         rows: variants.map((variant) => rowOf(variant, model.path)),
       },
-      ...(check ? [paragraph(`error from ${countOf(check.samples, 'sample')}; speed-up: median of ${countOf(check.runs, 'interleaved pair')} of runs, ${threadsText(check.threads)}`)] : []),
+      ...(check ? [paragraph(`error from ${countOf(check.samples, 'sample')}, in onnxruntime-${runtime}; speed-up: median of ${countOf(check.runs, 'interleaved pair')} of runs, ${threadsText(check.threads)}`)] : []),
       ...warningsSection(result.warnings, options),
     ],
   };

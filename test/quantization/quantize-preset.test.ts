@@ -35,6 +35,23 @@ describe('transformers.js', () => {
     });
   }
 
+  test('judged in onnxruntime-web: the table says so, with the threads that ran', async (t) => {
+    const folder = temporaryFolder(t);
+    const g = new GraphBuilder();
+    g.output(g.op('y', 'MatMul', [g.input('x', [4, 64]), g.weight('w', [64, 64])]));
+    const model = join(folder, 'model.onnx');
+    writeFileSync(model, encodeModel(g.model()));
+    const result = await quantizePreset({ preset: 'transformers.js', model, output: join(folder, 'onnx'), data: ['random:2'], runtime: 'web' });
+    assert.equal(result.runtime, 'web');
+    // Its own number of threads is half of the cores, four at most; for onnxruntime-node it would be 0, one for each core.
+    for (const { suffix, check } of result.variants) assert.ok(check!.threads >= 1 && check!.threads <= 4 && check!.speedup! > 0, suffix);
+    assert.match(renderMarkdown(describePreset(result, { warnings: false })), /in onnxruntime-web; speed-up: .* \d threads?/);
+    // Blocks are multiplied as floats there, so that rounding of activations is no part of their error.
+    const inNode = await quantizePreset({ preset: 'transformers.js', model, output: join(folder, 'node'), data: ['random:2'] });
+    const q4 = ({ variants }: typeof result) => variants.find(({ suffix }) => suffix === '_q4')!.check!.sqnrDb['y']!;
+    assert.notEqual(q4(result), q4(inNode));
+  });
+
   test('a file that cannot be is not there, and the table says why', async (t) => {
     const folder = temporaryFolder(t);
     const g = new GraphBuilder();

@@ -104,6 +104,12 @@ describe('--runtime web', () => {
     assert.match(stderr, /Allowed choices are node, web/);
   });
 
+  test('quantize takes it for a preset only', async () => {
+    const { code, stderr } = await runCli(['quantize', writeTinyModel(folder), '--runtime', 'web', '--dry-run'], { cwd: folder });
+    assert.equal(code, 2);
+    assert.match(stderr, /--runtime web is for --preset/);
+  });
+
   test('an operator that it lacks: run fails, inspect shows the rest with a warning', async () => {
     const g = new GraphBuilder(17);
     g.output(g.op('y', 'NoSuchOperator', [g.input('x', [1, 4])]));
