@@ -93,7 +93,11 @@ export function selectNodes(graph: Graph, types: ValueTypes, options: SelectionO
 
 function candidateOf(index: GraphIndex, types: ValueTypes, options: SelectionOptions, node: Node): Candidate | string {
   const rule = ruleOf(node);
-  if (!rule) return COMPUTE_WITHOUT_KERNEL[node.opType] ?? `${node.opType} has no integer kernel in onnxruntime`;
+  if (!rule) {
+    // What has a dynamic form may have been left without it.
+    const left = node.opType === 'LSTM' ? options.keptFloat?.(node) : undefined;
+    return left ?? COMPUTE_WITHOUT_KERNEL[node.opType] ?? `${node.opType} has no integer kernel in onnxruntime`;
+  }
   const kept = options.keptFloat?.(node);
   if (kept) return kept;
   if (rule.since && options.opset < rule.since) return `${node.opType} has an integer kernel from operator set ${rule.since} on`;

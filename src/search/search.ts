@@ -191,13 +191,16 @@ export class Search {
     if (otherWeights.length === 0 || run !== 'here' || !here) return undefined;
     const [simulated] = await judgeModels(this.#job, [this.#planner.quantize(here.planned).model], 'simulated');
     const exact = simulated!.sqnrDb;
-    if (here.sqnrDb >= exact - SATURATION_DB) return undefined;
+    const showsHere = here.sqnrDb < exact - SATURATION_DB;
+    // What is dynamic saturates in a simulation as well.
+    const mayHide = here.planned.others.size + this.#planner.nodesInBodies().length > 0 && !this.#keepsBudget(here);
+    if (!showsHere && !mayHide) return undefined;
     const tried = await this.#try(otherWeights.map((weights) => ({ label: `${ALL_STATIC}, ${weightsLabel(weights)}`, choices: { ...choices, weights }, allStatic: true })));
     // Unsigned weights have slower kernels: they are tried as a whole only, unless nothing else is quiet enough.
     const signed = tried.filter(({ choices: { weights } }) => weights.weightType === 'int8');
     const best = [...signed, here].some(({ sqnrDb }) => sqnrDb >= this.#goal.minSqnrDb) ? signed[0] : [...tried].sort((a, b) => b.sqnrDb - a.sqnrDb)[0];
     if (!best || best.sqnrDb <= here.sqnrDb + SATURATION_DB) return undefined;
-    const message = `${weightsLabel(best.choices.weights)} instead of s8 in 8 bits: sums of u8 × s8 products saturate on this machine, ${here.sqnrDb.toFixed(1)} → ${best.sqnrDb.toFixed(1)} dB (${exact.toFixed(1)} dB where they are exact; name the --target to rule this out)`;
+    const message = `${weightsLabel(best.choices.weights)} instead of s8 in 8 bits: sums of u8 × s8 products saturate on this machine, ${here.sqnrDb.toFixed(1)} → ${best.sqnrDb.toFixed(1)} dB (${showsHere ? `${exact.toFixed(1)} dB where they are exact; ` : ''}name the --target to rule this out)`;
     this.#changes.push({ pass: 'weights', names: [], message });
     return best.choices;
   }
