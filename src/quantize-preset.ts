@@ -58,7 +58,7 @@ const FOUR_BITS = { mode: 'weight-only', weightType: 'int4', format: 'contrib' }
  * The files that transformers.js loads by `dtype`. Its runtime in browsers multiplies convolutions by u8 weights only, so that s8 files keep those in float.
  * Source: src/utils/dtypes.js of transformers.js (version 3); ConvInteger in onnxruntime-web's operator list.
  */
-function transformersJsRecipes(model: Model): readonly Recipe[] {
+export function transformersJsRecipes(model: Model): readonly Recipe[] {
   const hasConvolutions = [...allNodes(model.graph)].some(({ opType }) => opType === 'Conv');
   const dynamic = (weightType: 'int8' | 'uint8') => ({ mode: 'dynamic', weightType, opTypes: hasConvolutions && weightType === 'uint8' ? CONVOLUTIONS : PRODUCTS }) as const;
   return [

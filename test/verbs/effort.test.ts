@@ -150,11 +150,12 @@ describe('quantize with effort normal', () => {
   });
 
   test('writes nothing where a required speed-up is not reached', async () => {
-    const result = await make(sample('tokens'), 'fast.onnx', { requireSpeedup: 1000 });
+    const subject = tiny('required');
+    const result = await make(subject, 'fast.onnx', { requireSpeedup: 1000 });
     assert.equal(result.output, null);
     assert.deepEqual(result.thresholds.map(({ name, limit, met }) => [name, limit, met]), [['min-speedup', 1000, false]]);
     assert.ok(!existsSync(join(folder, 'fast.onnx')));
-    const met = await make(sample('tokens'), 'fast.onnx', { requireSpeedup: 0.001, effort: 'none' });
+    const met = await make(subject, 'fast.onnx', { requireSpeedup: 0.001, effort: 'none' });
     assert.deepEqual([met.thresholds[0]!.met, met.output!.path], [true, join(folder, 'fast.onnx')]);
     assert.ok(existsSync(join(folder, 'fast.onnx')));
   });
@@ -169,7 +170,7 @@ describe('quantize with effort normal', () => {
       },
       end: () => void (ended = true),
     };
-    const result = await make(sample('tokens'), 'stopped.onnx', { earlyStop });
+    const result = await make(tiny('stopped'), 'stopped.onnx', { earlyStop });
     assert.ok(ended);
     assert.deepEqual(result.search!.candidates.map(({ label, chosen }) => [label, chosen]), [['all static', true]]);
   });

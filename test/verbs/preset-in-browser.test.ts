@@ -6,7 +6,8 @@ import { test } from 'node:test';
 import { modelInputs } from '../../src/data/model-inputs.js';
 import { openData } from '../../src/data/open-data.js';
 import { readModel } from '../../src/onnx/read-model.js';
-import { quantizePreset } from '../../src/index.js';
+import { quantize } from '../../src/index.js';
+import { transformersJsRecipes } from '../../src/quantize-preset.js';
 import type { Tensor } from '../../src/tensor/tensor.js';
 import { noChromium, pageResult } from '../helpers/chromium.js';
 import { runModel, sqnrDb } from '../helpers/run-model.js';
@@ -104,8 +105,13 @@ async function jobsOf({ name, path }: { readonly name: string; readonly path: st
   const samples = await samplesOf(path);
   assert.equal(samples.length, SAMPLES);
   // Weights in 7 bits, so that kernels of x64 without VNNI do not saturate where those of WebAssembly are exact.
-  const { variants } = await quantizePreset({ preset: 'transformers.js', model: path, output: join(folder, dirname(name)), data: [join(dirname(path), 'test')], limit: SAMPLES, threads: 1, target: 'ort-x64' });
-  return variants.map(({ suffix, output }) => ({ model: `${dirname(name)}${suffix}.onnx`, suffix, path: output!.path, samples }));
+  const jobs: Job[] = [];
+  for (const { suffix, options } of transformersJsRecipes(await readModel(path))) {
+    const model = `${dirname(name)}${suffix}.onnx`;
+    await quantize({ model: path, output: join(folder, model), verify: false, target: 'ort-x64', ...options });
+    jobs.push({ model, suffix, path: join(folder, model), samples });
+  }
+  return jobs;
 }
 
 test('files of --preset transformers.js load in a browser, and compute there what they do in onnxruntime-node', { skip: noChromium }, async (t) => {

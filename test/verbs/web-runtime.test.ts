@@ -29,8 +29,8 @@ for (const { name, path } of floatSampleModels()) {
     const [dynamic, blocks] = [at('dynamic.onnx'), at('q4.onnx')];
 
     before(async () => {
-      await quantize({ model: path, output: dynamic, mode: 'dynamic', weightType: 'uint8', opTypes: ['MatMul', 'Gemm', 'Conv', 'Gather'] });
-      await quantize({ model: path, output: blocks, mode: 'weight-only', weightType: 'int4', format: 'contrib' });
+      await quantize({ model: path, output: dynamic, mode: 'dynamic', weightType: 'uint8', opTypes: ['MatMul', 'Gemm', 'Conv', 'Gather'], verify: false });
+      await quantize({ model: path, output: blocks, mode: 'weight-only', weightType: 'int4', format: 'contrib', verify: false });
     });
 
     test('run: outputs are those of onnxruntime-node', async () => {
@@ -47,7 +47,7 @@ for (const { name, path } of floatSampleModels()) {
     });
 
     test('compare: baseline and candidates run there, on integers where there are kernels', async () => {
-      const result = await compare({ ...FAST, baseline: path, candidates: [dynamic], data, limit: 8, minInteger: 0.5 });
+      const result = await compare({ ...FAST, baseline: path, candidates: [dynamic], data, limit: 4, minInteger: 0.5 });
       assertShape(result, COMPARE);
       const { outputs, integer, latency, thresholds, candidate } = result as CompareResult & Comparison;
       assert.match(integer.runtime, WEB);
