@@ -13,7 +13,8 @@ export function writeResults(name: string, title: string, blocks: readonly Block
   const folder = join(repositoryRoot(), 'bench', 'results');
   mkdirSync(folder, { recursive: true });
   const path = join(folder, `${name}.md`);
-  writeFileSync(path, renderMarkdown({ title, blocks }));
+  // Messages of the runtime name files of the temporary folder.
+  writeFileSync(path, renderMarkdown({ title, blocks }).replace(/\S*\/qdq-bench-\w+\//g, ''));
   console.error(`wrote ${path}`);
 }
 
