@@ -6,7 +6,7 @@ import { checkUpgrade } from './check-upgrade.js';
 import { confirmPlan, type Confirmation } from './confirm-plan.js';
 import { QUANTIZE_DEFAULTS, type Effort } from './defaults.js';
 import { QdqError } from './errors.js';
-import { constantBytes } from './graph/initializer-bytes.js';
+import { constantBytes } from './graph/constant-bytes.js';
 import type { Model, Node } from './graph/model.js';
 import { modelDigest } from './onnx/read-model.js';
 import { partitionSamples, type SamplePartition } from './partition-samples.js';
@@ -142,7 +142,8 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     if (unreached && !(trial && effort !== 'none' && isAuto && elsewhere.length > 0)) throw unreached;
   }
   if (unreached) {
-    for (const { name } of planner.nodesFor('dynamic')) others.set(name, { form: 'dynamic', reason: UNREACHED });
+    const unreachedNodes = planner.nodesFor('dynamic').map(({ name }) => [name, { form: 'dynamic', reason: UNREACHED }] as const);
+    choices = { ...choices, others: new Map([...others, ...unreachedNodes]) };
     job.warn({ code: 'dynamic-instead', message: `quantized dynamically: ${unreached.message}`, advice: 'Say --mode dynamic to go there directly.' });
   }
   const nonFinite = nonFiniteWarning(tables.all.nonFinite);

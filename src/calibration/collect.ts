@@ -5,6 +5,7 @@ import type { Model } from '../graph/model.js';
 import { externalStorages } from '../onnx/model-tensors.js';
 import type { RuntimeHost } from '../runtime/host.js';
 import { stageModel } from '../runtime/staged-model.js';
+import { bytesOf } from '../tensor/tensor.js';
 import type { Observations } from './calibration-table.js';
 import { collectTask, type CollectRequest, type SeenValues } from './collect-task.js';
 import type { ModelSource, RunPlan } from './sample-runner.js';
@@ -73,8 +74,7 @@ const MAX_SESSION_BYTES = 2e9;
 
 /** Each session holds weights of its own, so that large models get few of them. */
 function maxSessions({ graph }: Model): number {
-  const weightBytes = [...graph.initializers.values()].reduce((sum, { storage }) => sum + storage.byteLength, 0);
-  return Math.max(1, Math.floor(MAX_SESSION_BYTES / Math.max(1, weightBytes)));
+  return Math.max(1, Math.floor(MAX_SESSION_BYTES / Math.max(1, bytesOf(graph.initializers.values()))));
 }
 
 /** How to run samples like the one that was seen with large values reduced; undefined where none is large. */

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import type { Session, SessionOptions } from '../runtime/session.js';
 import { openStaged, type StagedModel } from '../runtime/staged-model.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { bytesOf, type Tensor } from '../tensor/tensor.js';
 
 type Outputs = ReadonlyMap<string, Tensor>;
 
@@ -39,7 +39,7 @@ export class BaselineOutputs {
     if (known) return known;
     this.#session ??= await openStaged(this.#model, this.#settings);
     const outputs = await this.#session.run(inputs);
-    const bytes = [...outputs.values()].reduce((sum, { storage }) => sum + storage.byteLength, 0);
+    const bytes = bytesOf(outputs.values());
     if (kept.key !== '' && kept.bytes + bytes <= MAX_KEPT_BYTES) {
       kept.outputs.set(sample, outputs);
       kept.bytes += bytes;

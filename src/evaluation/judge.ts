@@ -4,7 +4,7 @@ import { labelOf, labelsFromFolders, readLabels, type Labels } from '../data/lab
 import type { DataSet } from '../data/data-set.js';
 import { modelInputs, type ModelInput } from '../data/model-inputs.js';
 import { QdqError } from '../errors.js';
-import { constantBytes } from '../graph/initializer-bytes.js';
+import { constantBytes } from '../graph/constant-bytes.js';
 import { BaselineOutputs } from './baseline-outputs.js';
 import { builtInMetric, metricDrop } from '../metrics/task-metrics.js';
 import { loadMetric } from '../metrics/load-metric.js';
@@ -90,7 +90,7 @@ async function judge(args: JudgeArguments, context: TaskContext): Promise<JudgeR
   const { all, data } = await open();
   for (const warning of data.warnings) context.warn(warning);
   const names = await data.names();
-  const task = await labeledTask(args, await all.names(), await everyName(args.data, inputs, all));
+  const task = await labeledTask(args, await all.names(), () => everyName(args.data, inputs, all));
   const settings = { threads: args.threads ?? 0, runtime: args.runtime };
   const baseline = await BaselineOutputs.open(args.baseline, { ...settings, simulateQdq: args.simulateBaseline ?? false }, args.keepsBaseline ? JSON.stringify([args.data, args.only]) : undefined);
   const judged = args.candidates.map((candidate) => ({ ...candidate, errors: new Map<string, OutputErrorAccumulator>(), metric: task?.definition.create() }));
@@ -146,9 +146,9 @@ async function everyName({ limit, split, ...spec }: DataSpec, inputs: readonly M
   return (await openData(spec, inputs)).names();
 }
 
-/** Labels and metric where either was asked for, or the samples lie in folders of classes; `every` is all names that there are. */
-async function labeledTask(args: JudgeArguments, names: readonly string[], every: readonly string[]): Promise<{ labels: Labels; definition: MetricDefinition } | undefined> {
-  const labels = args.labels ? await readLabels(args.labels) : labelsFromFolders(every);
+/** Labels and metric where either was asked for, or the samples lie in folders of classes; `every` gives all names that there are. */
+async function labeledTask(args: JudgeArguments, names: readonly string[], every: () => Promise<readonly string[]>): Promise<{ labels: Labels; definition: MetricDefinition } | undefined> {
+  const labels = args.labels ? await readLabels(args.labels) : labelsFromFolders(await every());
   if (!labels) {
     if (args.metric) throw new QdqError('usage', `--metric ${args.metric} needs labels`, 'Give them with --labels FILE, or put images into one folder a class.');
     return undefined;

@@ -9,7 +9,7 @@ import type { RuntimeName } from '../runtime/runtime-names.js';
 import { openStaged, readStaged, type StagedModel } from '../runtime/staged-model.js';
 import { defineTask, type TaskContext } from '../runtime/task.js';
 import type { DType } from '../tensor/dtype.js';
-import { memoryStorage, type Tensor } from '../tensor/tensor.js';
+import { bytesOf, memoryStorage, type Tensor } from '../tensor/tensor.js';
 
 /** What to run. Plain data. */
 export interface OutputsArguments {
@@ -104,7 +104,7 @@ function concatenate(tensors: readonly Tensor[], name: string, file: string): Te
       'Name a folder with --outputs: it takes one .npz file a sample.',
     );
   }
-  const bytes = new Uint8Array(tensors.reduce((sum, { storage }) => sum + storage.byteLength, 0));
+  const bytes = new Uint8Array(bytesOf(tensors));
   let at = 0;
   for (const { storage } of tensors) {
     bytes.set(storage.read(), at);

@@ -1,6 +1,7 @@
 import type { Model } from '../graph/model.js';
 import { DeferredStorage } from '../tensor/deferred-storage.js';
 import { dtypeFromCode, dtypeInfo, isFloat, isQuantizedType } from '../tensor/dtype.js';
+import { bytesOf } from '../tensor/tensor.js';
 import { ExternalStorage } from './external-data.js';
 import { modelParts } from './message-parts.js';
 import { patch } from './messages.js';
@@ -48,8 +49,6 @@ export function hollowModel(model: Model, location: string): HollowModel | undef
 }
 
 const isApart = (storage: unknown) => storage instanceof ExternalStorage || storage instanceof DeferredStorage;
-
-const bytesOf = (tensors: readonly StoredTensor[]) => tensors.reduce((sum, { storage }) => sum + storage.byteLength, 0);
 
 /**
  * Whether a tensor's values are no matter to the optimizer: floats and integers of 8 bits or fewer, but for square ones in a stack of one, which

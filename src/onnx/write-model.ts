@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { QdqError } from '../errors.js';
 import type { Model } from '../graph/model.js';
-import type { TensorStorage } from '../tensor/tensor.js';
+import { bytesOf, type TensorStorage } from '../tensor/tensor.js';
 import { AtomicFile, TemporaryFolder } from './atomic-file.js';
 import { ExternalStorage } from './external-data.js';
 import type { ExternalDataMode } from './external-data-modes.js';
@@ -75,7 +75,7 @@ export async function writeModel(path: string, model: Model, options: WriteOptio
 export async function writeModelAside(path: string, model: Model, options: WriteOptions = {}): Promise<ModelAside> {
   const message = encodeModelMessage(model);
   const tensors = storedTensors(message, sideFilesOf(model));
-  const weightBytes = tensors.reduce((sum, { storage }) => sum + storage.byteLength, 0);
+  const weightBytes = bytesOf(tensors);
   const sources = tensors.flatMap(({ storage }) => (storage instanceof ExternalStorage ? [storage.path] : []));
   const hasSideFile = tensors.some((tensor) => isExternal(tensor.message));
   const sidePath = sideFileOf(path, options.sideFileSuffix);

@@ -2,6 +2,7 @@ import { open, realpath, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, parse, relative } from 'node:path';
 import type { Model } from '../graph/model.js';
 import { DeferredStorage } from '../tensor/deferred-storage.js';
+import { bytesOf } from '../tensor/tensor.js';
 import { ExternalStorage } from './external-data.js';
 import { modelParts } from './message-parts.js';
 import { patch } from './messages.js';
@@ -25,7 +26,7 @@ export async function writeReferring(path: string, model: Model): Promise<string
   const message = encodeModelMessage(model);
   const tensors = storedTensors(message, sideFilesOf(model));
   const deferred = tensors.filter(({ storage }) => storage instanceof DeferredStorage);
-  if (deferred.reduce((sum, { storage }) => sum + storage.byteLength, 0) < MIN_SIDE_FILE_BYTES) return undefined;
+  if (bytesOf(deferred) < MIN_SIDE_FILE_BYTES) return undefined;
   const folder = await realpath(dirname(path));
   const { root } = parse(folder);
   const external = tensors.flatMap(({ storage }) => (storage instanceof ExternalStorage ? [storage.path] : []));

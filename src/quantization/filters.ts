@@ -17,40 +17,36 @@ export function nodeFilter(filters: NodeFilters): (node: Node) => string | undef
   const opTypes = filters.opTypes && new Set(filters.opTypes);
   return (node) => {
     const names = [node.name, ...node.outputs].filter(Boolean);
-    if (excluded.some((pattern) => names.some((name) => pattern.test(name)))) return 'excluded by --exclude';
-    if (included && !included.some((pattern) => names.some((name) => pattern.test(name)))) return 'not among --include';
+    if (excluded.some((matches) => names.some((name) => matches(name)))) return 'excluded by --exclude';
+    if (included && !included.some((matches) => names.some((name) => matches(name)))) return 'not among --include';
     if (opTypes && !opTypes.has(node.opType)) return 'its operator is not among --op-types';
     return undefined;
   };
 }
 
-/** A glob over names that are no paths: * is any text, slashes too, and ? any one character. */
-interface GlobPattern {
-  test(name: string): boolean;
-}
-
-/** Matches in time of at most the product of both lengths; a regular expression of many stars could take for ever. */
-function globPattern(glob: string): GlobPattern {
-  return {
-    test: (name) => {
-      let [inGlob, inName] = [0, 0];
-      // Where the last star stands, and up to where it takes the name.
-      let [star, taken] = [-1, 0];
-      while (inName < name.length) {
-        if (glob[inGlob] === '*') {
-          [star, taken] = [inGlob++, inName];
-        } else if (inGlob < glob.length && (glob[inGlob] === '?' || glob[inGlob] === name[inName])) {
-          inGlob++;
-          inName++;
-        } else if (star >= 0) {
-          inGlob = star + 1;
-          inName = ++taken;
-        } else {
-          return false;
-        }
+/**
+ * Whether names match a glob; they are no paths: * is any text, slashes too, and ? any one character. Matches in time of at most the product of both
+ * lengths; a regular expression of many stars could take for ever.
+ */
+function globPattern(glob: string): (name: string) => boolean {
+  return (name) => {
+    let [inGlob, inName] = [0, 0];
+    // Where the last star stands, and up to where it takes the name.
+    let [star, taken] = [-1, 0];
+    while (inName < name.length) {
+      if (glob[inGlob] === '*') {
+        [star, taken] = [inGlob++, inName];
+      } else if (inGlob < glob.length && (glob[inGlob] === '?' || glob[inGlob] === name[inName])) {
+        inGlob++;
+        inName++;
+      } else if (star >= 0) {
+        inGlob = star + 1;
+        inName = ++taken;
+      } else {
+        return false;
       }
-      while (glob[inGlob] === '*') inGlob++;
-      return inGlob === glob.length;
-    },
+    }
+    while (glob[inGlob] === '*') inGlob++;
+    return inGlob === glob.length;
   };
 }

@@ -1,7 +1,7 @@
 import type { Model, ValueInfo } from '../graph/model.js';
 import type { Evaluate } from '../passes/pass.js';
-import { dtypeInfo, type DType } from '../tensor/dtype.js';
-import { memoryStorage } from '../tensor/tensor.js';
+import { packedByteLength, type DType } from '../tensor/dtype.js';
+import { elementCount, memoryStorage } from '../tensor/tensor.js';
 import type { RuntimeHost } from './host.js';
 import { inferTypes } from './infer-types.js';
 import { openStaged, stageModel, type StagedModel } from './staged-model.js';
@@ -52,8 +52,8 @@ async function valuesBehindHuge(host: RuntimeHost, model: Model, externalDataFol
   const types = await inferTypes(host, { ...model, graph: { ...graph, outputs: [], valueInfo: [] } }, externalDataFolder);
   const isHuge = (name: string) => {
     const type = types.get(name);
-    const dims = type?.kind === 'tensor' ? type.shape?.map((dim) => (typeof dim === 'number' ? dim : 1)) : undefined;
-    return dims !== undefined && type?.kind === 'tensor' && dims.reduce((product, dim) => product * dim, 1) * (dtypeInfo(type.dtype).bits / 8) > maxBytes;
+    if (type?.kind !== 'tensor' || !type.shape) return false;
+    return packedByteLength(type.dtype, elementCount(type.shape.map((dim) => (typeof dim === 'number' ? dim : 1)))) > maxBytes;
   };
   for (const node of graph.nodes) {
     if (!node.outputs.some(isHuge) && !node.inputs.some((input) => huge.has(input))) continue;

@@ -2,7 +2,7 @@ import { subgraphsOf } from '../graph/attributes.js';
 import { indexOf, type GraphIndex } from '../graph/graph-index.js';
 import type { Graph } from '../graph/model.js';
 import { isFloat, isQuantizedType } from '../tensor/dtype.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { bytesOf, type Tensor } from '../tensor/tensor.js';
 import type { IntegerReport } from './integer-report.js';
 import { isDequantize } from './kernels.js';
 
@@ -11,8 +11,6 @@ export function weightBytes(graph: Graph): Pick<IntegerReport['weightBytes'], 't
   const stored = [...weightsOf(graph)];
   return { total: bytesOf(stored), integer: bytesOf(stored.filter(isInteger)) };
 }
-
-const bytesOf = (tensors: readonly Tensor[]) => tensors.reduce((sum, { storage }) => sum + storage.byteLength, 0);
 
 const isInteger = ({ dtype }: Tensor) => dtype === 'int32' || isQuantizedType(dtype);
 

@@ -212,7 +212,8 @@ export function carryOut(
   };
   const added = planDynamic(selectDynamic(quantized.graph, new Map(), { keptFloat, opTypes: ['Conv'] }), dynamicOptions);
   const dynamic = added.nodes.filter(({ decision }) => decision !== 'float');
-  const [blocks, stored] = (['blocks', 'stored'] as const).map((wanted) => new Set([...others].flatMap(([name, { form }]) => (form === wanted ? [name] : [])))) as [Set<string>, Set<string>];
+  const namesIn = (wanted: OtherNode['form']) => new Set([...others].flatMap(([name, { form }]) => (form === wanted ? [name] : [])));
+  const [blocks, stored] = [namesIn('blocks'), namesIn('stored')];
   const entries = new Map<string, PlannedNode>(dynamic.map((node) => [node.name, { ...node, reason: others.get(node.name)?.reason ?? node.reason ?? REASON }]));
   for (const node of added.nodes) if (keptInBodies.has(node.name)) entries.set(node.name, node);
   for (const { name, opType } of plan.nodes) {

@@ -1,5 +1,5 @@
 import type { NodeTime } from '../evaluation/profile-nodes.js';
-import { constantBytes } from '../graph/initializer-bytes.js';
+import { constantBytes } from '../graph/constant-bytes.js';
 import type { Model, Node } from '../graph/model.js';
 import { medianRatioInterval, statsOf, type MedianInterval } from '../metrics/statistics.js';
 import type { Change } from '../passes/pass.js';

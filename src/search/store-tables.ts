@@ -1,4 +1,4 @@
-import { constantBytes } from '../graph/initializer-bytes.js';
+import { constantBytes } from '../graph/constant-bytes.js';
 import type { Change } from '../passes/pass.js';
 import type { Choices, OtherNode, PlannedModel, Planner } from './planner.js';
 import { judgeModels, type TrialJob } from './trials.js';

@@ -40,6 +40,13 @@ export function elementCount(dims: readonly number[]): number {
   return dims.reduce((product, dim) => product * dim, 1);
 }
 
+/** Bytes of all of these tensors together. */
+export function bytesOf(tensors: Iterable<{ readonly storage: TensorStorage }>): number {
+  let sum = 0;
+  for (const { storage } of tensors) sum += storage.byteLength;
+  return sum;
+}
+
 /** Storage over bytes in memory. The bytes are not copied and must not change afterwards. */
 export function memoryStorage(bytes: Uint8Array): TensorStorage {
   return {
