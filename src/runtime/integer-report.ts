@@ -52,7 +52,7 @@ export interface IntegerReport {
   /** Q and DQ nodes that survive fusion and convert for no integer kernel; null where there is no fused graph to see them in. */
   readonly danglingQdqNodes: number | null;
   readonly weightBytes: {
-    /** Bytes of all constants in the file that stand for real numbers: weights and biases, float or quantized, with scales and zero points. */
+    /** Bytes of all constants in the file that stand for real numbers: weights and biases, float or quantized, with scales and zero points; the zero points of 32-bit biases, all 0, are no part of it. */
     readonly total: number;
     /** Of them, stored as integers: 16 bits or fewer, and biases of 32. */
     readonly integer: number;
