@@ -83,7 +83,7 @@ export function channelAffine(index: GraphIndex, follower: Node, conv: Node, wei
 }
 
 /** scale · (x − mean) / √(variance + ε) + bias, in inference form (only the first output is read). */
-function batchNormAffine(index: GraphIndex, node: Node, channels: number): ChannelAffine | undefined {
+export function batchNormAffine(index: GraphIndex, node: Node, channels: number): ChannelAffine | undefined {
   if (node.outputs.slice(1).some((output) => output && index.isRead(output))) return undefined;
   if (intAttribute(node, 'training_mode', 0) !== 0) return undefined;
   const constants = node.inputs.slice(1, 5).map((name) => index.constant(name));
