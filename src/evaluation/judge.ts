@@ -91,7 +91,7 @@ async function judge(args: JudgeArguments, context: TaskContext): Promise<JudgeR
   for (const warning of data.warnings) context.warn(warning);
   const names = await data.names();
   const task = await labeledTask(args, await all.names(), () => everyName(args.data, inputs, all));
-  const settings = { threads: args.threads ?? 0, runtime: args.runtime };
+  const settings = { threads: args.threads ?? 0, runtime: args.runtime, spinning: false };
   const baseline = await BaselineOutputs.open(args.baseline, { ...settings, simulateQdq: args.simulateBaseline ?? false }, args.keepsBaseline ? JSON.stringify([args.data, args.only]) : undefined);
   const judged = args.candidates.map((candidate) => ({ ...candidate, errors: new Map<string, OutputErrorAccumulator>(), metric: task?.definition.create() }));
   const baselineMetric = task?.definition.create();
