@@ -18,6 +18,7 @@ import { nodeFilter } from './quantization/filters.js';
 import { nonFiniteConstants } from './quantization/non-finite-constants.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
+import { roundWhile } from './quantization/round-ahead.js';
 import { selectNodes } from './quantization/select.js';
 import { isForeignTarget, targetOf } from './quantization/target.js';
 import { varyingNodes } from './quantization/varying-ranges.js';
@@ -94,10 +95,11 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const chooses = method === 'auto' || effort !== 'none';
   const samples = listed && partitionSamples(await listed, given, chooses);
   await requireLabelsForDrop(options, samples);
-  const tables = given ? { all: given, choosing: given } : await collectTables(job, prepared, sha256, samples!, chooses);
+  const settings = staticSettings(options);
+  const candidates = selectNodes(prepared.model.graph, prepared.types, { opset: prepared.model.opsets.get('') ?? 1, keptFloat: nodeFilter(options) });
+  const tables = given ? { all: given, choosing: given } : await roundWhile(collectTables(job, prepared, sha256, samples!, chooses), prepared.model.graph, candidates, settings);
   clock.lap('calibrate');
 
-  const settings = staticSettings(options);
   const overrides = options.overrides ? await readOverrides(options.overrides) : NO_OVERRIDES;
   const rangeOptions = { levels: levelsOf(settings.activationType), symmetric: settings.symmetricActivations };
   const source = (table: CalibrationTable) => new RangeSource(table, rangeOptions, overrides.ranges);
