@@ -155,7 +155,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   let found: SearchResult | undefined;
   if (trial && method === 'auto') {
     const ways = usableChoices(tables.choosing, effort === 'none' ? [QUANTIZE_DEFAULTS.percentile] : PERCENTILES);
-    const choice = await chooseMethod(trial, planner, ways.map((range) => ({ choice: range, planned: planner.plan(choosing, { ...choices, range }) })));
+    const choice = await chooseMethod(trial, planner, ways, (range) => planner.plan(choosing, { ...choices, range }));
     ({ trials } = choice);
     choices = { ...choices, range: choice.choice };
     const corrected = await tryBiasCorrection(trial, planner, choice.planned, choice.sqnrDb, (means) => planner.plan(choosing, { ...choices, means }));
