@@ -4,7 +4,6 @@ import { EXIT, QdqError } from '../src/errors.js';
 import { writeFileAtomic } from '../src/onnx/atomic-file.js';
 import type { ReportDocument } from '../src/report/document.js';
 import type { DescribeOptions } from '../src/report/warnings-section.js';
-import { startSpareChild } from '../src/runtime/host.js';
 import type { VerbOptions } from '../src/verb-options.js';
 import type { CommonFlags, Context } from './context.js';
 import { checkPlaces, type Place } from './places.js';
@@ -29,7 +28,6 @@ export async function perform<Result>(context: Context, command: Command, job: J
   const { report, quiet = false, threads } = command.optsWithGlobals<CommonFlags>();
   const isInput = (path: string | undefined): path is string => path !== undefined;
   await checkPlaces([...(job.outputs ?? []), ...reportPlace(report)], job.inputs.filter(isInput));
-  startSpareChild();
   const terminal = await openTerminal({ noColor: context.noColor, quiet });
   const result = await runWith(terminal, context, threads, job);
   await job.finish?.();

@@ -1,4 +1,5 @@
 import type { DataSpec } from './data/data-spec.js';
+import { QUANTIZE_DEFAULTS, type Effort } from './defaults.js';
 import { compareTask, judgeTask, type TaskComparison } from './evaluation/judge.js';
 import { timeTask } from './evaluation/time.js';
 import { gradedOutputs } from './metrics/worst-sqnr.js';
@@ -14,7 +15,8 @@ import { usedThreads, type VerbOptions } from './verb-options.js';
 const MAX_CHECK_SAMPLES = 32;
 const TIMED_RUNS = 30;
 const WARMUP_RUNS = 3;
-const TIME_BUDGET_MS = 4_000;
+/** Where nothing is searched for, the job is to end soon; the interval says how well the times are known. */
+const TIME_BUDGETS_MS = { none: 1_000, normal: 4_000, thorough: 4_000 } as const satisfies Record<Effort, number>;
 
 /** What the quantized model costs and wins against the float one, measured. */
 export interface QuantizeCheck {
@@ -47,7 +49,7 @@ export interface QuantizeCheck {
 /** Measures error, speed and size of what was written, on held-out samples where there are any. */
 export async function checkQuantized(
   host: RuntimeHost,
-  options: VerbOptions & { readonly labels?: string | undefined; readonly metric?: string | undefined; readonly checkRuntime?: RuntimeName | undefined },
+  options: VerbOptions & { readonly labels?: string | undefined; readonly metric?: string | undefined; readonly effort?: Effort | undefined; readonly checkRuntime?: RuntimeName | undefined },
   paths: { readonly baseline: string; readonly candidate: string; readonly simulateBaseline?: boolean },
   data: DataSpec,
   samples: SamplePartition,
@@ -67,7 +69,7 @@ export async function checkQuantized(
     warmup: WARMUP_RUNS,
     threads,
     runtime,
-    budgetMs: TIME_BUDGET_MS,
+    budgetMs: TIME_BUDGETS_MS[options.effort ?? QUANTIZE_DEFAULTS.effort],
   });
   const outputs = judged.candidates[0]!.outputs;
   const speedup = medianRatioInterval(baselineMs!, candidateMs!);

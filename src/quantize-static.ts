@@ -18,6 +18,7 @@ import { nodeFilter } from './quantization/filters.js';
 import { nonFiniteConstants } from './quantization/non-finite-constants.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
+import { roundWhile } from './quantization/round-ahead.js';
 import { selectNodes } from './quantization/select.js';
 import { isForeignTarget, targetOf } from './quantization/target.js';
 import { varyingNodes } from './quantization/varying-ranges.js';
@@ -94,10 +95,11 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const chooses = method === 'auto' || effort !== 'none';
   const samples = listed && partitionSamples(await listed, given, chooses);
   await requireLabelsForDrop(options, samples);
-  const tables = given ? { all: given, choosing: given } : await collectTables(job, prepared, sha256, samples!, chooses);
+  const settings = staticSettings(options);
+  const candidates = selectNodes(prepared.model.graph, prepared.types, { opset: prepared.model.opsets.get('') ?? 1, keptFloat: nodeFilter(options) });
+  const tables = given ? { all: given, choosing: given } : await roundWhile(collectTables(job, prepared, sha256, samples!, chooses), prepared.model.graph, candidates, settings);
   clock.lap('calibrate');
 
-  const settings = staticSettings(options);
   const overrides = options.overrides ? await readOverrides(options.overrides) : NO_OVERRIDES;
   const rangeOptions = { levels: levelsOf(settings.activationType), symmetric: settings.symmetricActivations };
   const source = (table: CalibrationTable) => new RangeSource(table, rangeOptions, overrides.ranges);
@@ -153,7 +155,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   let found: SearchResult | undefined;
   if (trial && method === 'auto') {
     const ways = usableChoices(tables.choosing, effort === 'none' ? [QUANTIZE_DEFAULTS.percentile] : PERCENTILES);
-    const choice = await chooseMethod(trial, planner, ways.map((range) => ({ choice: range, planned: planner.plan(choosing, { ...choices, range }) })));
+    const choice = await chooseMethod(trial, planner, ways, (range) => planner.plan(choosing, { ...choices, range }));
     ({ trials } = choice);
     choices = { ...choices, range: choice.choice };
     const corrected = await tryBiasCorrection(trial, planner, choice.planned, choice.sqnrDb, (means) => planner.plan(choosing, { ...choices, means }));

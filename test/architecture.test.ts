@@ -188,10 +188,10 @@ function packageOf(specifier: string): string | undefined {
   return specifier.split('/').slice(0, specifier.startsWith('@') ? 2 : 1).join('/');
 }
 
-/** The file that a relative specifier means, where it is one of the program. */
+/** The file that a relative specifier means, where it is one of the program. What dist/cli has of a command is bundled from it. */
 function resolved(file: string, specifier: string): string | undefined {
   if (!specifier.startsWith('.')) return undefined;
-  const target = relative(root, resolve(root, dirname(file), specifier)).replaceAll('\\', '/').replace(/^dist\//, '');
+  const target = relative(root, resolve(root, dirname(file), specifier)).replaceAll('\\', '/').replace(/^dist\/cli\//, 'commands/');
   return [target, target.replace(/\.js$/, '.ts')].find((candidate) => imports.has(candidate));
 }
 

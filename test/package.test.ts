@@ -52,10 +52,10 @@ describe('npm pack', () => {
     assert.ok(packed.size < MOST_BYTES, `${packed.size} bytes`);
     const paths = packed.files.map(({ path }) => path);
     const places = new Set(paths.map((path) => (path.startsWith('dist/') ? path.split('/').slice(0, 2).join('/') : path.split('/')[0]!)));
-    assert.deepEqual([...places].sort(), ['CHANGELOG.md', 'LICENSE', 'README.md', 'bin', 'dist/commands', 'dist/src', 'package.json']);
+    assert.deepEqual([...places].sort(), ['CHANGELOG.md', 'LICENSE', 'README.md', 'bin', 'dist/cli', 'dist/src', 'package.json']);
     assert.deepEqual(paths.filter((path) => /\.map$|\.test\.|\.tsbuildinfo$|\.onnx$|\.wat$|\.py$/.test(path)), []);
-    assert.deepEqual(paths.filter((path) => path.startsWith('dist/') && !/\.(js|d\.ts)$/.test(path)), []);
-    for (const needed of ['bin/qdq.js', 'dist/src/index.js', 'dist/src/index.d.ts', 'dist/commands/main.js', 'dist/src/runtime/child.js']) assert.ok(paths.includes(needed), needed);
+    assert.deepEqual(paths.filter((path) => path.startsWith('dist/') && !/\.(js|d\.ts)$/.test(path)), ['dist/cli/LICENSES.txt']);
+    for (const needed of ['bin/qdq.js', 'dist/src/index.js', 'dist/src/index.d.ts', 'dist/cli/start.js', 'dist/cli/child.js', 'dist/src/runtime/child.js']) assert.ok(paths.includes(needed), needed);
   });
 });
 

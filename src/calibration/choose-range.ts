@@ -31,10 +31,9 @@ export function chooseRange(record: TensorRecord, method: RangeMethod, options: 
   const extremes: Range = { min: Math.min(record.min ?? 0, 0), max: Math.max(record.max ?? 0, 0) };
   const full = symmetric ? symmetricRange(extremes) : extremes;
   if (full.min === full.max) return full;
+  if (method === 'minmax') return full;
   const distribution = distributionOf(record);
   switch (method) {
-    case 'minmax':
-      return full;
     case 'percentile':
       return percentileRange(distribution, percentile, symmetric);
     case 'entropy':

@@ -162,6 +162,6 @@ export function dimsText(inputs: InputTensors): string {
 /** Without side files the runtime reads the file itself, which saves a copy of the weights. */
 async function openSource({ path, externalDataFolder }: ModelSource, threads: number): Promise<Session> {
   return externalDataFolder === undefined
-    ? Session.open(path, { threads })
-    : Session.open(await readFile(path), { threads, externalDataFolder });
+    ? Session.open(path, { threads, spinning: false })
+    : Session.open(await readFile(path), { threads, externalDataFolder, spinning: false });
 }

@@ -6,7 +6,7 @@ import { bytesOf, type Tensor } from '../tensor/tensor.js';
 type Outputs = ReadonlyMap<string, Tensor>;
 
 /** How the baseline runs. */
-type Settings = Pick<SessionOptions, 'threads' | 'runtime' | 'simulateQdq'>;
+type Settings = Pick<SessionOptions, 'threads' | 'runtime' | 'spinning' | 'simulateQdq'>;
 
 /** Outputs that are kept from one judging to the next. */
 const MAX_KEPT_BYTES = 64e6;

@@ -30,7 +30,7 @@ export interface ChannelMeansArguments {
 export const channelMeansTask = defineTask(import.meta.url, 'channelMeansTask', async (args: ChannelMeansArguments): Promise<Map<string, Float64Array>> => {
   const model = await readStaged(args.model);
   const { graph, outputs } = withMeans(model, args.values);
-  const session = await Session.open(encodeModel({ ...model, graph }), { externalDataFolder: args.model.externalDataFolder });
+  const session = await Session.open(encodeModel({ ...model, graph }), { externalDataFolder: args.model.externalDataFolder, spinning: false });
   const data = await openData(args.data, modelInputs(model.graph));
   const only = new Set(args.only);
   const sums = new Map<string, Float64Array>();

@@ -2,16 +2,16 @@ import { openData } from '../data/open-data.js';
 import type { DataSpec } from '../data/data-spec.js';
 import { labelOf, labelsFromFolders, readLabels, type Labels } from '../data/labels.js';
 import type { DataSet } from '../data/data-set.js';
-import { modelInputs, type ModelInput } from '../data/model-inputs.js';
+import type { ModelInput } from '../data/model-inputs.js';
 import { QdqError } from '../errors.js';
-import { constantBytes } from '../graph/constant-bytes.js';
 import { BaselineOutputs } from './baseline-outputs.js';
+import { modelFacts } from './model-facts.js';
 import { builtInMetric, metricDrop } from '../metrics/task-metrics.js';
 import { loadMetric } from '../metrics/load-metric.js';
 import { OutputErrorAccumulator, type OutputError } from '../metrics/output-error.js';
 import type { MetricDefinition, MetricResult, TaskMetric } from '../metrics/task-metrics.js';
 import type { RuntimeName } from '../runtime/runtime-names.js';
-import { openStaged, readStaged, type StagedModel } from '../runtime/staged-model.js';
+import { openStaged, type StagedModel } from '../runtime/staged-model.js';
 import { defineTask, type TaskContext } from '../runtime/task.js';
 import type { Tensor } from '../tensor/tensor.js';
 
@@ -80,8 +80,7 @@ const MAX_OPEN_BYTES = 400e6;
 export const judgeTask = defineTask(import.meta.url, 'judgeTask', judge);
 
 async function judge(args: JudgeArguments, context: TaskContext): Promise<JudgeResult> {
-  const { graph } = await readStaged(args.baseline);
-  const inputs = modelInputs(graph);
+  const { inputs, constantBytes } = await modelFacts(args.baseline);
   const only = args.only && new Set(args.only);
   const open = async () => {
     const all = await openData(args.data, inputs);
@@ -91,11 +90,11 @@ async function judge(args: JudgeArguments, context: TaskContext): Promise<JudgeR
   for (const warning of data.warnings) context.warn(warning);
   const names = await data.names();
   const task = await labeledTask(args, await all.names(), () => everyName(args.data, inputs, all));
-  const settings = { threads: args.threads ?? 0, runtime: args.runtime };
+  const settings = { threads: args.threads ?? 0, runtime: args.runtime, spinning: false };
   const baseline = await BaselineOutputs.open(args.baseline, { ...settings, simulateQdq: args.simulateBaseline ?? false }, args.keepsBaseline ? JSON.stringify([args.data, args.only]) : undefined);
   const judged = args.candidates.map((candidate) => ({ ...candidate, errors: new Map<string, OutputErrorAccumulator>(), metric: task?.definition.create() }));
   const baselineMetric = task?.definition.create();
-  const atOnce = Math.max(1, Math.floor(MAX_OPEN_BYTES / Math.max(1, constantBytes(graph))));
+  const atOnce = Math.max(1, Math.floor(MAX_OPEN_BYTES / Math.max(1, constantBytes)));
   const total = names.length * Math.max(1, Math.ceil(judged.length / atOnce));
   let samples = 0;
   let done = 0;

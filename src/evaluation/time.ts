@@ -1,12 +1,12 @@
 import { performance } from 'node:perf_hooks';
 import { openData } from '../data/open-data.js';
 import type { DataSpec } from '../data/data-spec.js';
-import { modelInputs } from '../data/model-inputs.js';
 import type { RuntimeName } from '../runtime/runtime-names.js';
 import type { Session } from '../runtime/session.js';
-import { openStaged, readStaged, type StagedModel } from '../runtime/staged-model.js';
+import { openStaged, type StagedModel } from '../runtime/staged-model.js';
 import { defineTask, type TaskContext } from '../runtime/task.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { modelFacts } from './model-facts.js';
 
 /** Samples that runs take turns on. */
 const MAX_SAMPLES = 8;
@@ -74,8 +74,8 @@ type Feeds = ReturnType<Session['toFeeds']>;
 const sessionOptions = ({ threads, runtime }: TimeArguments) => ({ threads, runtime });
 
 async function readSamples({ models, data, only: names }: TimeArguments): Promise<ReadonlyMap<string, Tensor>[]> {
-  const { graph } = await readStaged(models[0]!);
-  const all = await openData(data, modelInputs(graph));
+  const { inputs: wanted } = await modelFacts(models[0]!);
+  const all = await openData(data, wanted);
   const only = names && new Set(names);
   const samples: ReadonlyMap<string, Tensor>[] = [];
   for await (const { inputs } of all.filter((name, i) => (only ? only.has(name) : i < MAX_SAMPLES))) {

@@ -158,7 +158,7 @@ interface WeightScales {
 }
 
 /** Axis of a weight's output channels; null where the runtime takes one scale only. */
-function channelAxis(node: Node, rank: number, perChannel: boolean): number | null {
+export function channelAxis(node: Node, rank: number, perChannel: boolean): number | null {
   if (!perChannel) return null;
   if (node.opType === 'Conv') return 0;
   if (node.opType === 'Gemm') return intAttribute(node, 'transB', 0) !== 0 ? 0 : 1;

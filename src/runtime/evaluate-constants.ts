@@ -15,7 +15,7 @@ interface PlainTensor {
 
 /** Runs a model without inputs once and returns its outputs. */
 export const evaluateTask = defineTask(import.meta.url, 'evaluateTask', async (model: StagedModel): Promise<Map<string, PlainTensor>> => {
-  const session = await openStaged(model, { optimization: 'disabled' });
+  const session = await openStaged(model, { optimization: 'disabled', threads: 1 });
   const outputs = await session.run(new Map());
   await session.release();
   return new Map([...outputs].map(([name, tensor]) => [name, { dtype: tensor.dtype, dims: tensor.dims, bytes: tensor.storage.read() }]));

@@ -75,6 +75,7 @@ export async function fusedGraph(
       optimizedModelPath: scratchPath,
       externalDataFolder: hollow ? dirname(scratchPath) : externalDataFolder,
       prepack: false,
+      threads: 1,
     });
     await session.release();
     const { graph } = decodeModel(await readFile(scratchPath), { file: scratchPath });

@@ -9,7 +9,7 @@ const SMALL_BYTES = 4096;
 
 /** Loads a model and returns the types that the runtime worked out for its inputs and outputs. */
 export const inferTypesTask = defineTask(import.meta.url, 'inferTypesTask', async (model: StagedModel) => {
-  const session = await openStaged(model, { optimization: 'disabled' });
+  const session = await openStaged(model, { optimization: 'disabled', threads: 1 });
   const values = [...session.inputs, ...session.outputs];
   await session.release();
   return new Map(

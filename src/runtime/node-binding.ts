@@ -30,6 +30,7 @@ function settingsOf(options: SessionOptions) {
   const { optimizedModelPath, externalDataFolder, profilePrefix, threads = 0 } = options;
   const config = {
     ...commonConfig(options),
+    ...(options.spinning === false ? { 'intra_op.allow_spinning': '0' } : {}),
     ...(optimizedModelPath
       ? { optimized_model_external_initializers_file_name: `${basename(optimizedModelPath)}.data`, optimized_model_external_initializers_min_size_in_bytes: LARGE_INITIALIZER_BYTES }
       : {}),

@@ -9,6 +9,11 @@ export interface SessionOptions {
   readonly runtime?: RuntimeName | undefined;
   /** Threads inside one operator; 0 lets the runtime choose: onnxruntime-node one for each core, onnxruntime-web as in browsers. */
   readonly threads?: number;
+  /**
+   * Whether threads that wait for their next share of an operator keep a core busy, which is fastest where nothing else wants it; true where absent.
+   * Without it, what other sessions and this program compute between runs takes half the time and the results are the same. onnxruntime-web has no such threads.
+   */
+  readonly spinning?: boolean;
   readonly optimization?: Optimization;
   /** Where the runtime writes the graph that it will run. onnxruntime-web cannot. */
   readonly optimizedModelPath?: string;

@@ -1,8 +1,9 @@
 import type { CalibrationTable } from '../calibration/calibration-table.js';
 import type { RangeMethod } from '../calibration/choose-range.js';
+import { stageModel } from '../runtime/staged-model.js';
 import type { Planner, PlannedModel } from './planner.js';
 import type { RangeChoice } from './range-source.js';
-import { judgeModels, type TrialJob } from './trials.js';
+import { judgeStaged, type Trial, type TrialJob } from './trials.js';
 
 /** Samples on which plans are compared; more change the choice rarely, and each costs a run of every plan. */
 const CHOICE_SAMPLES: readonly [number, number] = [2, 16];
@@ -28,26 +29,40 @@ export interface MethodTrial {
   readonly chosen: boolean;
 }
 
-/** The plan of a way to choose ranges. */
-interface MethodPlan {
+/** A plan that is kept. */
+interface ChosenPlan {
   readonly choice: RangeChoice;
   readonly planned: PlannedModel;
+  /** SQNR of the worst output in dB. */
+  readonly sqnrDb: number;
+  readonly trials: readonly MethodTrial[];
 }
 
-/** Tries every plan and keeps the one with the least error at the model's worst output. Q/DQ run as float, so that the choice is the same on every machine. */
-export async function chooseMethod(job: TrialJob, planner: Planner, plans: readonly MethodPlan[]): Promise<MethodPlan & { sqnrDb: number; trials: MethodTrial[] }> {
-  const different = plans.filter((plan, i) => plans.findIndex((other) => sameScales(plan, other)) === i);
-  const judged = await judgeModels(job, different.map(({ planned }) => planner.quantize(planned).model), 'simulated');
-  const errors = judged.map(({ sqnrDb }) => sqnrDb);
+/**
+ * Tries a plan for every way to choose ranges and keeps the one with the least error at the model's worst output. Q/DQ run as float, so that the
+ * choice is the same on every machine. One plan is judged while the next is made.
+ */
+export async function chooseMethod(job: TrialJob, planner: Planner, ways: readonly RangeChoice[], plan: (choice: RangeChoice) => PlannedModel): Promise<ChosenPlan> {
+  const tried: { readonly choice: RangeChoice; readonly planned: PlannedModel; readonly judged: Promise<Trial[]> }[] = [];
+  for (const [i, choice] of ways.entries()) {
+    const planned = plan(choice);
+    const same = tried.find((other) => sameScales(planned, other.planned));
+    const judged = same?.judged ?? judgeStaged(job, [await stageModel(job.host, planner.quantize(planned).model, `trial-${i}.onnx`, job.baseline.externalDataFolder)], 'simulated');
+    // It is waited for below; until then nobody hears of a failure.
+    judged.catch(() => undefined);
+    tried.push({ choice, planned, judged });
+  }
+  const errors: number[] = [];
+  for (const { judged } of tried) errors.push((await judged)[0]!.sqnrDb);
   const best = errors.indexOf(Math.max(...errors));
-  const trials = plans.map((plan) => {
-    const sqnrDb = errors[different.findIndex((other) => sameScales(plan, other))]!;
-    const { method, percentile = null } = plan.choice;
-    return { method, percentile, sqnrDb: Number.isFinite(sqnrDb) ? sqnrDb : null, chosen: plan === different[best] };
+  const trials = tried.map(({ choice: { method, percentile = null } }, i): MethodTrial => {
+    const sqnrDb = errors[i]!;
+    return { method, percentile, sqnrDb: Number.isFinite(sqnrDb) ? sqnrDb : null, chosen: i === best };
   });
-  return { ...different[best]!, sqnrDb: errors[best]!, trials };
+  const { choice, planned } = tried[best]!;
+  return { choice, planned, sqnrDb: errors[best]!, trials };
 }
 
-function sameScales({ planned: a }: MethodPlan, { planned: b }: MethodPlan): boolean {
-  return a === b || JSON.stringify(a.plan.tensors) === JSON.stringify(b.plan.tensors);
+function sameScales({ plan: a }: PlannedModel, { plan: b }: PlannedModel): boolean {
+  return a === b || JSON.stringify(a.tensors) === JSON.stringify(b.tensors);
 }

@@ -95,7 +95,8 @@ test('a reader of stdout that leaves early is no failure', async () => {
 test('--debug shows the stack, and only then', async () => {
   const { stderr } = await runCli(['inspect', 'none.onnx', '--debug'], { cwd });
   assert.deepEqual(linesOf(stderr).slice(0, 3), ['error: none.onnx does not exist; expected an ONNX file.', 'hint: Check the path.', 'QdqError: none.onnx does not exist; expected an ONNX file.']);
-  assert.match(stderr, /\n {4}at .*read-model\.js/);
+  // The bundle has no files of modules, but their functions keep their names.
+  assert.match(stderr, /\n {4}at .*readModel /);
 });
 
 test('with --json the error is one object on stdout, with what to do', async () => {

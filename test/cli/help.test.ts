@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { EXACT_SAMPLES } from '../../src/calibration/collect-task.js';
 import { QUANTIZE_DEFAULTS, TIMING_DEFAULTS } from '../../src/defaults.js';
 import { temporaryFolder } from '../helpers/temporary-folder.js';
@@ -37,16 +38,36 @@ test('help shows the defaults of the library', async () => {
   assert.ok((await unwrapped('run')).includes(`timed runs; 0 for none (default: ${TIMING_DEFAULTS.runs})`));
 });
 
-test('help loads neither the runtime nor anything else that is slow to load', async (t) => {
+/** Addresses of the modules that the help loads, where `bin` is the program. */
+async function loadedByHelp(t: TestContext, bin?: string): Promise<string[]> {
   const folder = temporaryFolder(t);
-  await runCli(['--help'], { env: { NODE_V8_COVERAGE: folder } });
-  const urls = readdirSync(folder).flatMap((name) => {
+  const { code } = await runCli(['--help'], { env: { NODE_V8_COVERAGE: folder }, ...(bin === undefined ? {} : { bin }) });
+  assert.equal(code, 0);
+  return readdirSync(folder).flatMap((name) => {
     const { result } = JSON.parse(readFileSync(join(folder, name), 'utf8')) as { result: { url: string }[] };
-    return result.map(({ url }) => url);
+    return result.map(({ url }) => url).filter((url) => url.startsWith('file:'));
   });
+}
+
+test('help loads neither the runtime nor anything else that is slow to load', async (t) => {
+  // The modules that the bundle is made of, because in it packages have no names.
+  const bin = join(temporaryFolder(t), 'qdq.mjs');
+  writeFileSync(bin, `import { start } from ${JSON.stringify(new URL('../../commands/start.js', import.meta.url).href)};\nprocess.exitCode = await start(process.argv);\n`);
+  const urls = await loadedByHelp(t, bin);
   assert.ok(urls.some((url) => url.includes('/commands/program.js')), 'coverage lists what was loaded');
   const packages = new Set(urls.map((url) => /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1]).filter(Boolean));
   assert.deepEqual([...packages], ['commander']);
+});
+
+test('help loads a small part of the bundle and nothing beside it', async (t) => {
+  const urls = await loadedByHelp(t);
+  assert.deepEqual(urls.filter((url) => !/\/(bin\/qdq|dist\/cli\/[\w-]+)\.js$/.test(url)), []);
+  assert.deepEqual(urls.filter((url) => /(verbs|tasks|works|child)\.js$/.test(url)), []);
+  const sizeOf = (files: readonly string[]) => files.reduce((sum, file) => sum + statSync(file).size, 0);
+  const bundle = fileURLToPath(new URL('../../cli/', import.meta.url));
+  const whole = sizeOf(readdirSync(bundle).filter((name) => name.endsWith('.js')).map((name) => join(bundle, name)));
+  const loaded = sizeOf(urls.map((url) => fileURLToPath(url)));
+  assert.ok(loaded < whole / 5, `${loaded} of ${whole} bytes`);
 });
 
 test('qdq --version: of qdq, the runtime and Node', async () => {

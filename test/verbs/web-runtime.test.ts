@@ -126,7 +126,7 @@ describe('--runtime web', () => {
     // The program beside all packages but that one, as a user has it who did not ask for it.
     const root = dirname(dirname(BIN));
     const place = join(folder, 'installed');
-    for (const part of ['bin', 'dist/src', 'dist/commands', 'package.json']) cpSync(join(root, part), join(place, part), { recursive: true });
+    for (const part of ['bin', 'dist/src', 'dist/cli', 'package.json']) cpSync(join(root, part), join(place, part), { recursive: true });
     mkdirSync(join(place, 'node_modules'));
     for (const name of readdirSync(join(root, 'node_modules'))) if (name !== 'onnxruntime-web') symlinkSync(join(root, 'node_modules', name), join(place, 'node_modules', name));
     const model = join(folder, writeTinyModel(folder));
