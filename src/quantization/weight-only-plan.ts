@@ -63,11 +63,11 @@ export function blockFormat({ dtype, blockSize }: WeightOnlySettings): BlockForm
 }
 
 /**
- * How a choice is written. Lookups and nodes in bodies always take the runtime's own operators: it fuses a DequantizeLinear only with a product beside
- * which the constants stand.
+ * How a choice is written. Lookups, nodes in bodies and products that share a matrix always take the runtime's own operators: it fuses a DequantizeLinear
+ * only with a product beside which the constants stand, and only constants that nothing else reads.
  */
 export function weightForm(choice: WeightOnlyNode, settings: WeightOnlySettings): WeightForm {
-  if (settings.format === 'contrib' || choice.form === 'lookup' || choice.scope.parent) return { as: 'contrib', format: blockFormat(settings), accuracyLevel: settings.accuracyLevel };
+  if (settings.format === 'contrib' || choice.form === 'lookup' || choice.shared || choice.scope.parent) return { as: 'contrib', format: blockFormat(settings), accuracyLevel: settings.accuracyLevel };
   if (settings.blockSize !== null) return { as: 'blocks', format: blockFormat(settings) };
   return { as: 'channels', dtype: settings.dtype === 'uint8' ? 'uint8' : 'int8', perTensor: settings.perTensor };
 }

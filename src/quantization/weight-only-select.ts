@@ -1,6 +1,7 @@
 import { floatAttribute, intAttribute, intsAttribute } from '../graph/attributes.js';
 import { indexOf } from '../graph/graph-index.js';
 import type { Graph, Node } from '../graph/model.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { constantIn, scopedNodes, type Scope, type ScopedConstant, type ScopedNode } from './scopes.js';
 
 /** A product or a lookup whose constant matrix can be stored in blocks. */
@@ -9,6 +10,8 @@ export interface WeightOnlyNode extends ScopedNode {
   readonly weight: ScopedConstant;
   /** The axis of the weight that blocks go along. */
   readonly depthAxis: 0 | 1;
+  /** Other products of the main graph read the same matrix along the same axis, and so the same integers. */
+  readonly shared: boolean;
 }
 
 /** What becomes of a node: its form, or why its weights stay as they are. */
@@ -30,13 +33,30 @@ const HEAVY = /Conv|LSTM|GRU|RNN|Attention|MatMul|Gemm/;
 
 /** Decides for each node of a graph and its bodies, in the order of `allNodes`. */
 export function selectWeightOnly(graph: Graph, selection: WeightOnlySelection): WeightOnlyChoice[] {
-  return [...scopedNodes({ graph, parent: undefined })].map((scoped): WeightOnlyChoice => {
-    const choice = chooseWeight(scoped, selection);
-    return typeof choice === 'string' ? { ...scoped, form: null, reason: choice } : { ...scoped, ...choice };
-  });
+  const chosen = [...scopedNodes({ graph, parent: undefined })].map((scoped) => ({ scoped, choice: chooseWeight(scoped, selection) }));
+  const readers = new ReaderCounts();
+  for (const { scoped, choice } of chosen) if (typeof choice !== 'string' && choice.form === 'product' && !scoped.scope.parent) readers.add(choice);
+  return chosen.map(({ scoped, choice }): WeightOnlyChoice =>
+    typeof choice === 'string' ? { ...scoped, form: null, reason: choice } : { ...scoped, ...choice, shared: readers.of(choice) > 1 },
+  );
 }
 
 type Choice = Pick<WeightOnlyNode, 'form' | 'weight' | 'depthAxis'>;
+
+/** How many products of the main graph read a matrix along an axis; those in bodies keep integers of their own. */
+class ReaderCounts {
+  readonly #counts = new Map<Tensor, [number, number]>();
+
+  add({ weight, depthAxis }: Choice): void {
+    const counts = this.#counts.get(weight.tensor) ?? [0, 0];
+    counts[depthAxis]++;
+    this.#counts.set(weight.tensor, counts);
+  }
+
+  of({ weight, depthAxis }: Choice): number {
+    return this.#counts.get(weight.tensor)?.[depthAxis] ?? 0;
+  }
+}
 
 function chooseWeight({ node, scope }: ScopedNode, selection: WeightOnlySelection): Choice | string {
   const rule = RULES[node.domain === '' ? node.opType : `${node.domain}.${node.opType}`];

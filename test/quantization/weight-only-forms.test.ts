@@ -63,6 +63,25 @@ describe('the standard form: DequantizeLinear before the product, which the runt
   }
 });
 
+describe('products that share a matrix, which the runtime fuses with no DequantizeLinear', () => {
+  for (const request of [{ dtype: 'int8' }, { dtype: 'uint4', format: 'qdq' }, { dtype: 'int4', format: 'qdq' }] as const) {
+    test(JSON.stringify(request), async () => {
+      const g = new GraphBuilder(OPSET);
+      const [weight, bias] = [g.weight('w', [64, 64]), g.weight('b', [64])];
+      const first = g.op('first', 'Gemm', [g.input('x', [5, 64]), weight, bias]);
+      const second = g.op('second', 'Gemm', [first, weight, bias]);
+      // Along its other axis the matrix makes other integers, which this product has to itself.
+      g.output(g.op('third', 'Gemm', [second, weight], { attributes: { transB: 1 } }));
+      const model = g.model();
+      const { model: result } = quantized(model, request);
+      assert.deepEqual(result.graph.nodes.map(({ opType }) => opType), ['MatMulNBits', 'MatMulNBits', 'DequantizeLinear', 'Gemm']);
+      assert.equal(result.graph.nodes[0]!.inputs[1], result.graph.nodes[1]!.inputs[1], 'its integers are stored once');
+      assert.equal(expressionText((await fuse(result)).graph), 'MatMulNBits(MatMulNBits(MatMulNBits(x)))');
+      await assertNear(model, result, request.dtype === 'int8' ? 30 : 12);
+    });
+  }
+});
+
 test('both forms hold the same numbers', async () => {
   const model = threeProducts();
   for (const dtype of ['int4', 'uint4', 'int8', 'uint8'] as const) {
