@@ -1,4 +1,4 @@
-import { intAttribute, mapSubgraphs, subgraphsOf, withAttributes } from '../graph/attributes.js';
+import { intAttribute, mapSubgraphs, stringAttribute, subgraphsOf, withAttributes } from '../graph/attributes.js';
 import { createNode, GraphEditor, renameInputs } from '../graph/graph-editor.js';
 import { indexOf, type GraphIndex } from '../graph/graph-index.js';
 import type { Attribute, Graph, Model, Node, ValueInfo } from '../graph/model.js';
@@ -116,6 +116,7 @@ class Float16Conversion {
     if (this.#movesBatch(node)) return 'onnxruntime 1.30 ends the process where it fuses such a float16 Transpose with the MatMul after it';
     if (NEVER.test(opType)) return `${opType} has no float16 form`;
     if (/^(Q|Deq)uantizeLinear$/i.test(opType) && (this.#model.opsets.get('') ?? 1) < FLOAT16_SCALES_OPSET) return `${opType} takes float16 from operator set ${FLOAT16_SCALES_OPSET} on`;
+    if (/^Scatter(Elements|ND)$/.test(opType) && stringAttribute(node, 'reduction', 'none') !== 'none') return `${opType} that reduces has no float16 kernel in onnxruntime`;
     if (this.#options.float32Ops.includes(opType)) return `${opType} is among --float32-ops`;
     return undefined;
   }

@@ -226,6 +226,30 @@ test('large constants that bodies read are stored in float16, once, and what the
   assert.deepEqual(widening((await fuse(half.model)).graph), [], 'no constant is widened while the model runs');
 });
 
+test('scattering stays float32 where it reduces, which the runtime refuses in float16 when it runs', async () => {
+  const { model, half } = await convert(`
+    opset 18
+    input x float32[4,16]
+    const w float32[16,16] ~1
+    const rows int64[2,1] 1 1
+    const zero int64[1] 0
+    const one int64[1] 1
+    const two int64[1] 2
+    const four int64[1] 4
+    h = MatMul(x, w)
+    u = Slice(h, zero, two)
+    a = ScatterND(h, rows, u) reduction="add"
+    const places int64[2,4] 0 1 2 3 0 1 2 3
+    v = Slice(u, zero, four, one)
+    b = ScatterElements(a, places, v) reduction="add"
+    c = ScatterND(b, rows, u)
+    y = MatMul(c, w)
+    output y
+  `);
+  assert.deepEqual([...half.kept.keys()].map(({ outputs }) => outputs[0]), ['a', 'b']);
+  await assertNear(model, half.model);
+});
+
 test('nodes that the user keeps', async () => {
   const { model, half } = await convert(LAYERS, { keptFloat: ({ outputs }) => (outputs[0] === 'y' ? 'excluded by --exclude' : undefined) });
   assert.deepEqual([...half.kept.values()], ['excluded by --exclude']);
