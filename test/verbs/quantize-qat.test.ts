@@ -49,7 +49,8 @@ function inFloat16(model: Model): Model {
   const half = (value: ValueInfo): ValueInfo => (value.type.kind === 'tensor' && value.type.dtype === 'float32' ? { ...value, type: { ...value.type, dtype: 'float16' } } : value);
   const { inputs, outputs, initializers } = model.graph;
   const constants = new Map([...initializers].map(([name, tensor]) => [name, tensor.dtype === 'float32' ? halfTensor(tensor) : tensor] as const));
-  return { ...model, graph: { ...model.graph, inputs: inputs.map(half), outputs: outputs.map(half), initializers: constants } };
+  const typed = outputs.map(({ name }): ValueInfo => ({ name, type: { kind: 'tensor', dtype: 'float16' } }));
+  return { ...model, graph: { ...model.graph, inputs: inputs.map(half), outputs: typed, initializers: constants } };
 }
 
 describe('quantize --mode qat', () => {
