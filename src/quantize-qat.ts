@@ -31,7 +31,7 @@ import { completeFromData, completeFromOperators, missingPairs } from './quantiz
 import { isActivation, isDequantizedAnyhow, quantizersOf, readsIntegers, sourceOf } from './quantization/qat-pairs.js';
 import { checkQuantizers, isDequantizeLinear, isPerTensor, isQuantizeLinear, labelOf, quantizerOf, scalarParameters } from './quantization/qat-quantizer.js';
 import { shiftActivations, shiftWeights } from './quantization/qat-signedness.js';
-import { foldWeights } from './quantization/qat-weights.js';
+import { foldWeights, foldWeightsOfBodies } from './quantization/qat-weights.js';
 import type { ValueTypes } from './quantization/select.js';
 import { targetOf, type Target } from './quantization/target.js';
 import type { QuantizeOptions } from './quantize-options.js';
@@ -77,7 +77,7 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   clock.lap('read');
 
   const types = await inferTypes(host, prepared.model, folder);
-  const stored = runPasses(prepared.model, [foldWeights, foldFollowers, arrangePairs, (current) => completeFromOperators(current, { averages: !data }), arrangePairs]);
+  const stored = runPasses(prepared.model, [foldWeights, foldWeightsOfBodies, foldFollowers, arrangePairs, (current) => completeFromOperators(current, { averages: !data }), arrangePairs]);
   const changes: Change[] = [...prepared.changes, ...stored.changes];
   clock.lap('plan');
   const completed = await completePairs(job, stored.model, target, samples);

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { subgraphsOf } from '../../src/graph/attributes.js';
 import type { Model } from '../../src/graph/model.js';
 import { checkGraph } from '../../src/graph/check-graph.js';
-import { foldWeights } from '../../src/quantization/qat-weights.js';
+import { foldWeights, foldWeightsOfBodies } from '../../src/quantization/qat-weights.js';
+import { checkQuantizers } from '../../src/quantization/qat-quantizer.js';
 import { recognizeFakeQuantize, hasFakeQuantize } from '../../src/quantization/qat-fake-quantize.js';
 import { integerArray, type QuantizedType } from '../../src/tensor/affine.js';
 import { tensorFromArray } from '../../src/tensor/tensor.js';
@@ -143,6 +145,45 @@ describe('foldWeights makes the integers that QuantizeLinear makes', () => {
     const bad = new GraphBuilder();
     bad.output(bad.op('y', 'Add', [bad.input('x', [2]), quantized(bad, bad.floats('w', [1, NaN]), 'int8', [0.1])]));
     assert.throws(() => foldWeights(bad.model()), { code: 'model-invalid', message: /"w".*NaN/ });
+  });
+});
+
+describe('foldWeightsOfBodies', () => {
+  const branches = (scale: string) => parseModel(`
+    input x float32[2,4]
+    input c bool[]
+    const s float32[] 0.0625
+    const w_1 float32[4] 9 9 9 9
+    const z int8[] 0
+    y = If(c)
+      then_branch:
+        const w float32[4,4] ~1
+        const sw float32[] ${scale}
+        const zw int8[] 0
+        q = QuantizeLinear(w, sw, zw)
+        d = DequantizeLinear(q, sw, zw)
+        t = MatMul(x, d)
+        a = Add(t, w_1)
+        output a
+      else_branch:
+        e = MatMul(x, outer)
+        output e
+    const outer float32[4,4] ~2
+    output y float32[2,4]`);
+
+  test('stores the integers where the weight stands, under names that hide none around it', async () => {
+    const before = branches('0.01');
+    const folded = foldWeightsOfBodies(before);
+    await assertExact(before, folded);
+    const body = subgraphsOf(folded.model.graph.nodes[0]!)[0]!;
+    assert.deepEqual(body.nodes.map(({ opType }) => opType), ['DequantizeLinear', 'MatMul', 'Add']);
+    assert.equal(body.initializers.get(body.nodes[0]!.inputs[0]!)?.dtype, 'int8');
+    assert.ok(!body.initializers.has('w_1'));
+    assert.equal(foldWeightsOfBodies(folded.model).model, folded.model);
+  });
+
+  test('a scale in a body that makes no sense is refused', () => {
+    assert.throws(() => checkQuantizers(branches('0').graph), { code: 'model-invalid', message: /its scale "sw" contains 0/ });
   });
 });
 
