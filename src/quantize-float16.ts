@@ -26,7 +26,7 @@ export async function quantizeFloat16(job: QuantizeJob): Promise<QuantizedModel>
   const samples = listed && partitionSamples(await listed);
   clock.lap('read');
   const half = await convertToFloat16(host, prepared.model, options, folder);
-  if (half.converted.size === 0) throw new QdqError('nothing-to-quantize', `${options.model} has no float32 node that could be float16`, 'See its operators with `qdq inspect`.');
+  if (half.converted.size + half.stored.length === 0) throw new QdqError('nothing-to-quantize', `${options.model} has no float32 node that could be float16`, 'See its operators with `qdq inspect`.');
   const nodes = prepared.model.graph.nodes.map((node): PlannedNode => {
     const base = { name: node.name || (node.outputs.find(Boolean) ?? ''), opType: node.opType };
     if (half.converted.has(node)) return { ...base, decision: 'weights-only', reason: 'in float16' };

@@ -15,6 +15,7 @@ import { runPasses, type Change, type Pass } from './passes/pass.js';
 import { prune } from './passes/prune.js';
 import { removeIdentity } from './passes/remove-identity.js';
 import { upgradeOpset } from './passes/upgrade-opset.js';
+import { widenFloat16 } from './passes/widen-float16.js';
 import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
 import { liftQOperators } from './quantization/lift-qoperators.js';
 import { activationInputs, ruleOf } from './quantization/operator-rules.js';
@@ -30,7 +31,7 @@ import { completeFromData, completeFromOperators, missingPairs } from './quantiz
 import { isActivation, isDequantizedAnyhow, quantizersOf, readsIntegers, sourceOf } from './quantization/qat-pairs.js';
 import { checkQuantizers, isDequantizeLinear, isPerTensor, isQuantizeLinear, labelOf, quantizerOf, scalarParameters } from './quantization/qat-quantizer.js';
 import { shiftActivations, shiftWeights } from './quantization/qat-signedness.js';
-import { foldWeights } from './quantization/qat-weights.js';
+import { foldWeights, foldWeightsOfBodies } from './quantization/qat-weights.js';
 import type { ValueTypes } from './quantization/select.js';
 import { targetOf, type Target } from './quantization/target.js';
 import type { QuantizeOptions } from './quantize-options.js';
@@ -76,7 +77,7 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   clock.lap('read');
 
   const types = await inferTypes(host, prepared.model, folder);
-  const stored = runPasses(prepared.model, [foldWeights, foldFollowers, arrangePairs, (current) => completeFromOperators(current, { averages: !data }), arrangePairs]);
+  const stored = runPasses(prepared.model, [foldWeights, foldWeightsOfBodies, foldFollowers, arrangePairs, (current) => completeFromOperators(current, { averages: !data }), arrangePairs]);
   const changes: Change[] = [...prepared.changes, ...stored.changes];
   clock.lap('plan');
   const completed = await completePairs(job, stored.model, target, samples);
@@ -144,9 +145,10 @@ async function prepareTrained(host: RuntimeHost, model: Model, folder: string): 
   const lifted = runPasses(model, [liftConstants, (current) => upgradeOpset(current, MIN_OPSET), closeInitializers, removeIdentity]);
   const recognized = runPasses(lifted.model, [recognizeFakeQuantize, liftQOperators]);
   const folded = await foldConstants(recognized.model, constantEvaluator(host, folder));
-  const cleaned = runPasses(folded.model, [prune, scalarParameters]);
+  const widened = widenFloat16(folded.model, (node) => isQuantizeLinear(node) || isDequantizeLinear(node));
+  const cleaned = runPasses(widened.model, [prune, scalarParameters]);
   const raised = lifted.model.opsets.get('') !== model.opsets.get('');
-  const changes = [...lifted.changes, ...recognized.changes, ...folded.changes, ...cleaned.changes];
+  const changes = [...lifted.changes, ...recognized.changes, ...folded.changes, ...widened.changes, ...cleaned.changes];
   return { model: cleaned.model, changes, upgraded: raised ? lifted.model : undefined };
 }
 

@@ -1,14 +1,12 @@
-import { intAttribute, subgraphsOf, withAttributes } from '../graph/attributes.js';
+import { intAttribute, mapSubgraphs, stringAttribute, subgraphsOf, withAttributes } from '../graph/attributes.js';
 import { createNode, GraphEditor, renameInputs } from '../graph/graph-editor.js';
 import { indexOf, type GraphIndex } from '../graph/graph-index.js';
 import type { Attribute, Graph, Model, Node, ValueInfo } from '../graph/model.js';
-import { ExternalStorage } from '../onnx/external-data.js';
 import type { Change } from '../passes/pass.js';
-import { DeferredStorage } from '../tensor/deferred-storage.js';
-import { elementCount, memoryStorage, type Tensor } from '../tensor/tensor.js';
-import { countOutsideFloat16, LARGEST_FLOAT16, SMALLEST_FLOAT16, toFloat16 } from '../tensor/to-float16.js';
+import { memoryStorage, type Tensor } from '../tensor/tensor.js';
+import { isWorthHalving, storeHalves, widened } from './float16-bodies.js';
+import { clampedText, halfTensor } from './float16-tensors.js';
 import type { ValueTypes } from './select.js';
-import { weightPieces } from './weight-pieces.js';
 
 /** How a model becomes float16. */
 export interface Float16Options {
@@ -27,6 +25,8 @@ export interface Float16Model {
   readonly kept: ReadonlyMap<Node, string>;
   /** Nodes that now work on float16. */
   readonly converted: ReadonlySet<Node>;
+  /** Constants of bodies that are stored in float16 and computed with in float32. */
+  readonly stored: readonly string[];
   readonly changes: readonly Change[];
 }
 
@@ -52,7 +52,7 @@ const NAMES_SHOWN = 5;
 /**
  * Turns float32 constants and values into float16. A value that stays float32, because an operator has no other form or the caller wants it so, is
  * cast once for all readers that want the other type, and never back and forth. `types` are those of the main graph's values; control flow keeps
- * float32 inside. Finite constants stay finite, those other than zero stay so, and `changes` names the clamped ones.
+ * float32 inside, and only stores its constants in float16. Finite constants stay finite, those other than zero stay so, and `changes` names the clamped ones.
  */
 export function toFloat16Model(model: Model, types: ValueTypes, options: Float16Options): Float16Model {
   return new Float16Conversion(model, types, options).run();
@@ -73,6 +73,7 @@ class Float16Conversion {
   readonly #moved = new Map<string, string>();
   readonly #halves = new Map<string, string>();
   readonly #clamped: string[] = [];
+  readonly #stored: string[] = [];
 
   constructor(model: Model, types: ValueTypes, options: Float16Options) {
     this.#model = model;
@@ -90,7 +91,7 @@ class Float16Conversion {
     for (const output of this.#graph.outputs) this.#moveOutput(output.name);
     for (const node of this.#graph.nodes) this.#rewrite(node);
     const graph = this.#retyped(this.#editor.finish());
-    return { model: { ...this.#model, graph }, kept: this.#kept, converted: this.#converted, changes: this.#changes() };
+    return { model: { ...this.#model, graph }, kept: this.#kept, converted: this.#converted, stored: this.#stored, changes: this.#changes() };
   }
 
   #isFloat(value: string): boolean {
@@ -110,11 +111,12 @@ class Float16Conversion {
 
   #obstacle(node: Node): string | undefined {
     const { opType, domain } = node;
-    if (subgraphsOf(node).length > 0) return `${opType} keeps float32 in its bodies`;
+    if (subgraphsOf(node).length > 0) return `${opType} computes in float32 in its bodies`;
     if (domain !== '' && !(domain === 'com.microsoft' && CONTRIB.has(opType))) return `${domain} ${opType} is not known to take float16`;
     if (this.#movesBatch(node)) return 'onnxruntime 1.30 ends the process where it fuses such a float16 Transpose with the MatMul after it';
     if (NEVER.test(opType)) return `${opType} has no float16 form`;
     if (/^(Q|Deq)uantizeLinear$/i.test(opType) && (this.#model.opsets.get('') ?? 1) < FLOAT16_SCALES_OPSET) return `${opType} takes float16 from operator set ${FLOAT16_SCALES_OPSET} on`;
+    if (/^Scatter(Elements|ND)$/.test(opType) && stringAttribute(node, 'reduction', 'none') !== 'none') return `${opType} that reduces has no float16 kernel in onnxruntime`;
     if (this.#options.float32Ops.includes(opType)) return `${opType} is among --float32-ops`;
     return undefined;
   }
@@ -154,9 +156,33 @@ class Float16Conversion {
     const inputs = node.inputs.map((value, i) => (value && this.#isFloat(value) ? this.#read(value, half && !fixed.includes(i)) : value));
     let changed = inputs.some((value, i) => value !== node.inputs[i]) ? { ...node, inputs } : node;
     if (half) changed = withHalfAttributes(changed);
-    else if (subgraphsOf(node).length > 0) changed = renameInputs(node, (value) => (value && this.#isFloat(value) ? this.#read(value, false) : value));
+    else if (subgraphsOf(node).length > 0) changed = this.#withBodies(node);
     if (node.outputs.some((output) => this.#moved.has(output))) changed = { ...changed, outputs: node.outputs.map((output) => this.#moved.get(output) ?? output) };
     if (changed !== node) this.#editor.replace(node, changed);
+  }
+
+  #withBodies(node: Node): Node {
+    const reading = renameInputs(node, (value) => (value && this.#isFloat(value) ? this.#readInBody(value) : value));
+    return mapSubgraphs(reading, (body) => storeHalves(body, this.#editor.names, (name, tensor) => this.#noteStored(name, tensor)));
+  }
+
+  #noteStored(name: string, tensor: Tensor): void {
+    this.#stored.push(name);
+    const clamped = clampedText(name, tensor);
+    if (clamped !== undefined) this.#clamped.push(clamped);
+  }
+
+  /** A large constant that bodies read is stored as float16; the runtime widens it once, while it loads the model. */
+  #readInBody(value: string): string {
+    const constant = this.#index.constant(value);
+    if (!constant || !isWorthHalving(constant)) return this.#read(value, false);
+    const known = this.#casts.get(value);
+    if (known !== undefined) return known;
+    const cast = widened(this.#halfConstant(value, constant), value, this.#editor.names);
+    this.#casts.set(value, cast.outputs[0]!);
+    this.#editor.add(cast);
+    this.#stored.push(value);
+    return cast.outputs[0]!;
   }
 
   /** The name under which a value can be read as float16 or as float32. */
@@ -183,15 +209,8 @@ class Float16Conversion {
     if (known !== undefined) return known;
     const half = this.#editor.addInitializer(`${name}_f16`, halfTensor(tensor));
     this.#halves.set(name, half);
-    let [large, small] = [0, 0];
-    // Scales that are computed while they are written would be computed twice.
-    for (const { values } of tensor.storage instanceof DeferredStorage ? [] : weightPieces(tensor)) {
-      const found = countOutsideFloat16(values as Float32Array);
-      large += found.large;
-      // Near zero among others is as good as zero; alone it is an epsilon that keeps a division finite.
-      if (elementCount(tensor.dims) === 1) small += found.small;
-    }
-    if (large + small > 0) this.#clamped.push(`${name} (${[...(large > 0 ? [`${large} beyond ±${LARGEST_FLOAT16}`] : []), ...(small > 0 ? [`${small} below ${SMALLEST_FLOAT16.toExponential(1)}`] : [])].join(', ')})`);
+    const clamped = clampedText(name, tensor);
+    if (clamped !== undefined) this.#clamped.push(clamped);
     return half;
   }
 
@@ -213,6 +232,15 @@ class Float16Conversion {
   }
 
   #changes(): Change[] {
+    return [...this.#storedChange(), ...this.#clampedChange()];
+  }
+
+  #storedChange(): Change[] {
+    if (this.#stored.length === 0) return [];
+    return [{ pass: 'float16', names: this.#stored, message: `${this.#stored.length} constants of bodies are stored in float16, and the runtime makes them float32 as it loads the model` }];
+  }
+
+  #clampedChange(): Change[] {
     if (this.#clamped.length === 0) return [];
     const shown = this.#clamped.slice(0, NAMES_SHOWN).join('; ');
     const more = this.#clamped.length - NAMES_SHOWN;
@@ -230,21 +258,4 @@ function withHalfAttributes(node: Node): Node {
     else if (node.opType === 'Cast' && name === 'to' && intAttribute(node, 'to', 0) === FLOAT32_CODE) changes[name] = { kind: 'int', value: FLOAT16_CODE };
   }
   return Object.keys(changes).length > 0 ? withAttributes(node, changes) : node;
-}
-
-/** A float32 tensor as float16: in memory where it is, otherwise computed from the side file each time it is read. */
-function halfTensor(tensor: Tensor): Tensor {
-  const convert = (from: number, to: number) => {
-    const halves = new Uint16Array(to - from);
-    for (const { start, values } of weightPieces(tensor, from, to)) halves.set(toFloat16(values as Float32Array), start - from);
-    return new Uint8Array(halves.buffer);
-  };
-  const byteLength = tensor.storage.byteLength / 2;
-  if (!(tensor.storage instanceof ExternalStorage || tensor.storage instanceof DeferredStorage)) return { dtype: 'float16', dims: tensor.dims, storage: memoryStorage(convert(0, byteLength / 2)) };
-  return { dtype: 'float16', dims: tensor.dims, storage: new DeferredStorage(byteLength, (offset, length) => convertBytes(convert, offset, length)) };
-}
-
-function convertBytes(convert: (from: number, to: number) => Uint8Array, offset: number, length: number): Uint8Array {
-  const first = offset >> 1;
-  return convert(first, (offset + length + 1) >> 1).subarray(offset - 2 * first, offset - 2 * first + length);
 }

@@ -5,6 +5,7 @@ import type { Model, Node } from '../graph/model.js';
 import { passResult, type PassResult } from '../passes/pass.js';
 import { prune } from '../passes/prune.js';
 import { integerScalar, representableRange } from '../tensor/affine.js';
+import { float32Tensor, type Tensor } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
 import { ruleOf } from './operator-rules.js';
 import { loweredAttributes, QOPERATORS } from './qoperators.js';
@@ -37,7 +38,29 @@ export function lowerToQOperators(model: Model): PassResult {
   if (!opsets.has(MICROSOFT)) opsets.set(MICROSOFT, 1);
   const message = `${lowered.length} operators between Q and DQ became operators on integers`;
   const result = passResult({ ...model, opsets }, editor.finish(), [{ pass: 'lower-to-qoperators', names: lowered, message }]);
-  return { ...result, model: prune(result.model).model };
+  return { ...result, model: withFloatBiases(prune(result.model).model) };
+}
+
+/** A product that gives floats has no place for an int32 bias, so that the bias which is added behind it is stored in float. */
+function withFloatBiases(model: Model): Model {
+  const index = indexOf(model.graph);
+  const editor = new GraphEditor(model.graph);
+  const isFloatProduct = (value: string | undefined) => index.producer(value ?? '')?.opType === 'MatMulIntegerToFloat';
+  for (const node of model.graph.nodes) {
+    const [value = ''] = node.outputs;
+    const bias = dequantizerOf(index, value);
+    const integers = bias?.dtype === 'int32' ? index.constant(node.inputs[0]!) : undefined;
+    if (!bias || integers?.dims.length !== 1 || index.isOutput(value)) continue;
+    if (!index.uses(value).every((use) => use.node.opType === 'Add' && isFloatProduct(use.node.inputs[1 - use.input]))) continue;
+    editor.replace(node);
+    editor.setInitializer(value, dequantizedVector(integers, bias));
+  }
+  return { ...model, graph: editor.finish() };
+}
+
+/** What DequantizeLinear makes of a vector of int32 whose zero points are 0. */
+function dequantizedVector(integers: Tensor, { scales }: Quantizer): Tensor {
+  return float32Tensor(Float32Array.from(numbersOf(integers), (integer, i) => Math.fround(integer) * scales[scales.length === 1 ? 0 : i]!));
 }
 
 /** What a node takes along. */

@@ -10,7 +10,7 @@ import { numbersOf } from '../tensor/values.js';
 import { integerTensor } from './qat-layout-ops.js';
 import { labelOf } from './qat-quantizer.js';
 
-/** Fake quantization spelled out: ((clip(round(x / scale + zeroPoint), low, high) − zeroPoint) · scale. */
+/** Fake quantization spelled out: (clip(round(x / scale) + zeroPoint, low, high) − zeroPoint) · scale, or with the zero point added before rounding. */
 interface FakeQuantize {
   /** The last node, whose output is the value after quantization. */
   readonly last: Node;
@@ -18,8 +18,9 @@ interface FakeQuantize {
   readonly input: string;
   readonly divided: boolean;
   readonly scale: Tensor;
-  /** As it is added before rounding. */
   readonly zeroPoint: number;
+  /** Whether the zero point is added before rounding. */
+  readonly shiftedFirst: boolean;
   readonly low: number;
   readonly high: number;
 }
@@ -27,7 +28,7 @@ interface FakeQuantize {
 /**
  * Replaces fake quantization that is spelled out in arithmetic (Div or Mul, Round, Clip, Mul) by QuantizeLinear and DequantizeLinear, constants
  * by their integers at once. A range narrower than the integer type stays as a Clip of the integers. The results are the same, except that
- * where a zero point is odd, exact halves are rounded to the other side.
+ * where an odd zero point is added before rounding, exact halves are rounded to the other side.
  */
 export function recognizeFakeQuantize(model: Model): PassResult {
   const index = indexOf(model.graph);
@@ -53,8 +54,14 @@ export function hasFakeQuantize(model: Model): boolean {
 }
 
 function fakeQuantizeAround(index: GraphIndex, round: Node): FakeQuantize | undefined {
-  const clip = soleReader(index, round.outputs[0]!);
-  if (clip?.opType !== 'Clip' || clip.inputs[0] !== round.outputs[0]) return undefined;
+  let rounded = round.outputs[0]!;
+  let clip = soleReader(index, rounded);
+  const shifted = clip && addedScalar(index, clip, rounded);
+  if (clip && shifted !== undefined) {
+    rounded = clip.outputs[0]!;
+    clip = soleReader(index, rounded);
+  }
+  if (clip?.opType !== 'Clip' || clip.inputs[0] !== rounded) return undefined;
   const [low, high] = [scalarBehind(index, clip.inputs[1]), scalarBehind(index, clip.inputs[2])];
   if (low === undefined || high === undefined || !Number.isInteger(low) || !Number.isInteger(high)) return undefined;
   let before = clip;
@@ -68,11 +75,13 @@ function fakeQuantizeAround(index: GraphIndex, round: Node): FakeQuantize | unde
   const scale = constantBehind(index, last.inputs[last.inputs[0] === before.outputs[0] ? 1 : 0]!);
   const zeroPoint = shiftedBack === undefined ? 0 : -shiftedBack;
   if (scale?.dtype !== 'float32' || !Number.isInteger(zeroPoint)) return undefined;
-  const start = dividedInput(index, round.inputs[0]!, zeroPoint, scale);
-  return start && { last, ...start, scale, zeroPoint, low, high };
+  if (shifted !== undefined && shifted !== zeroPoint) return undefined;
+  const shiftedFirst = shifted === undefined && zeroPoint !== 0;
+  const start = dividedInput(index, round.inputs[0]!, shiftedFirst ? zeroPoint : 0, scale);
+  return start && { last, ...start, scale, zeroPoint, shiftedFirst, low, high };
 }
 
-/** What goes into the division by the scale, or the constant that came out of it. */
+/** What goes into the division by the scale, after which `zeroPoint` is added, or the constant that came out of it. */
 function dividedInput(index: GraphIndex, rounded: string, zeroPoint: number, scale: Tensor): Pick<FakeQuantize, 'input' | 'divided'> | undefined {
   const constant = index.constant(rounded);
   if (constant) return constant.dtype === 'float32' ? { input: rounded, divided: true } : undefined;
@@ -93,7 +102,7 @@ function dividedInput(index: GraphIndex, rounded: string, zeroPoint: number, sca
 }
 
 function rewrite(index: GraphIndex, editor: GraphEditor, found: FakeQuantize): Node[] | undefined {
-  const { last, input, divided, scale, zeroPoint, low, high } = found;
+  const { last, input, divided, scale, zeroPoint, shiftedFirst, low, high } = found;
   const scales = numbersOf(scale);
   if (!scales.every((value) => value > 0 && Number.isFinite(value))) return undefined;
   const axis = scales.length === 1 ? null : channelAxis(scale.dims);
@@ -115,7 +124,7 @@ function rewrite(index: GraphIndex, editor: GraphEditor, found: FakeQuantize): N
     createNode({ name: editor.names.unique(`${labelOf(last)}_${opType}`), opType, inputs, outputs: [output], attributes: opType === 'Clip' ? {} : attributes });
   const value = (suffix: string) => editor.names.unique(`${last.outputs[0]}_${suffix}`);
   if (divided) {
-    const integers = Float64Array.from(numbersOf(constant!), (x) => Math.min(high, Math.max(low, roundHalfEven(x))));
+    const integers = Float64Array.from(numbersOf(constant!), (x) => Math.min(high, Math.max(low, roundHalfEven(x) + (shiftedFirst ? 0 : zeroPoint))));
     if (!integers.every(Number.isFinite)) return undefined;
     const stored = editor.addInitializer(input, integerTensor(dtype, constant!.dims, integers)!);
     return [node('DequantizeLinear', [stored, scaleName, zeroName], last.outputs[0]!)];

@@ -1,5 +1,5 @@
 import { QdqError } from '../errors.js';
-import { intAttribute } from '../graph/attributes.js';
+import { intAttribute, subgraphsOf } from '../graph/attributes.js';
 import { GraphEditor } from '../graph/graph-editor.js';
 import { indexOf, type GraphIndex } from '../graph/graph-index.js';
 import type { Graph, Model, Node } from '../graph/model.js';
@@ -90,6 +90,7 @@ export const isPerTensor = ({ axis, blockSize }: Quantizer) => axis === null && 
 export function checkQuantizers(graph: Graph): void {
   const index = indexOf(graph);
   for (const node of graph.nodes) {
+    for (const body of subgraphsOf(node)) checkQuantizers(body);
     const quantizer = quantizerOf(index, node);
     if (!quantizer) continue;
     const problem = problemOf(index, quantizer);

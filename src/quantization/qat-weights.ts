@@ -1,8 +1,9 @@
 import { QdqError } from '../errors.js';
-import { withAttributes } from '../graph/attributes.js';
+import { mapSubgraphs, withAttributes } from '../graph/attributes.js';
 import { GraphEditor } from '../graph/graph-editor.js';
 import { indexOf, soleReader, type GraphIndex } from '../graph/graph-index.js';
-import type { Model, Node } from '../graph/model.js';
+import type { Graph, Model, Node } from '../graph/model.js';
+import { Names } from '../graph/names.js';
 import type { Change, PassResult } from '../passes/pass.js';
 import { passResult } from '../passes/pass.js';
 import { prune } from '../passes/prune.js';
@@ -21,9 +22,31 @@ const PASS = 'fold-weights';
  * QuantizeLinear makes, and no scale changes. Throws `model-invalid` where such a constant contains NaN.
  */
 export function foldWeights(model: Model): PassResult {
+  return foldIn(model, new Names(model.graph));
+}
+
+/** `foldWeights` for the bodies of a graph, each with the constants that stand in it. */
+export function foldWeightsOfBodies(model: Model): PassResult {
+  const names = new Names(model.graph);
+  const changes: Change[] = [];
+  const inBodies = (graph: Graph): Graph => {
+    const nodes = graph.nodes.map((node) =>
+      mapSubgraphs(node, (body) => {
+        const folded = foldIn({ ...model, graph: inBodies(body) }, names);
+        changes.push(...folded.changes);
+        return folded.model.graph;
+      }),
+    );
+    return nodes.some((node, i) => node !== graph.nodes[i]) ? { ...graph, nodes } : graph;
+  };
+  return passResult(model, inBodies(model.graph), changes);
+}
+
+/** New names are unlike any in `names`. */
+function foldIn(model: Model, names: Names): PassResult {
   const { graph } = model;
   const index = indexOf(graph);
-  const editor = new GraphEditor(graph);
+  const editor = new GraphEditor(graph, names);
   const stored = new Map<string, string>();
   const folded: string[] = [];
   const moved: string[] = [];

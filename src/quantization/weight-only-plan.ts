@@ -63,11 +63,11 @@ export function blockFormat({ dtype, blockSize }: WeightOnlySettings): BlockForm
 }
 
 /**
- * How a choice is written. Lookups and nodes in bodies always take the runtime's own operators: it fuses a DequantizeLinear only with a product beside
- * which the constants stand.
+ * How a choice is written. Where the runtime would not fuse a DequantizeLinear (in bodies, where products share a matrix, before a Relu) and for lookups
+ * it is always the runtime's own operator.
  */
 export function weightForm(choice: WeightOnlyNode, settings: WeightOnlySettings): WeightForm {
-  if (settings.format === 'contrib' || choice.form === 'lookup' || choice.scope.parent) return { as: 'contrib', format: blockFormat(settings), accuracyLevel: settings.accuracyLevel };
+  if (settings.format === 'contrib' || !choice.fuses) return { as: 'contrib', format: blockFormat(settings), accuracyLevel: settings.accuracyLevel };
   if (settings.blockSize !== null) return { as: 'blocks', format: blockFormat(settings) };
   return { as: 'channels', dtype: settings.dtype === 'uint8' ? 'uint8' : 'int8', perTensor: settings.perTensor };
 }

@@ -1,6 +1,7 @@
 import { floatAttribute, intAttribute, intsAttribute } from '../graph/attributes.js';
-import { indexOf } from '../graph/graph-index.js';
+import { indexOf, soleReader } from '../graph/graph-index.js';
 import type { Graph, Node } from '../graph/model.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { constantIn, scopedNodes, type Scope, type ScopedConstant, type ScopedNode } from './scopes.js';
 
 /** A product or a lookup whose constant matrix can be stored in blocks. */
@@ -9,6 +10,8 @@ export interface WeightOnlyNode extends ScopedNode {
   readonly weight: ScopedConstant;
   /** The axis of the weight that blocks go along. */
   readonly depthAxis: 0 | 1;
+  /** Whether the runtime fuses a DequantizeLinear of its weight with it. */
+  readonly fuses: boolean;
 }
 
 /** What becomes of a node: its form, or why its weights stay as they are. */
@@ -30,13 +33,30 @@ const HEAVY = /Conv|LSTM|GRU|RNN|Attention|MatMul|Gemm/;
 
 /** Decides for each node of a graph and its bodies, in the order of `allNodes`. */
 export function selectWeightOnly(graph: Graph, selection: WeightOnlySelection): WeightOnlyChoice[] {
-  return [...scopedNodes({ graph, parent: undefined })].map((scoped): WeightOnlyChoice => {
-    const choice = chooseWeight(scoped, selection);
-    return typeof choice === 'string' ? { ...scoped, form: null, reason: choice } : { ...scoped, ...choice };
-  });
+  const chosen = [...scopedNodes({ graph, parent: undefined })].map((scoped) => ({ scoped, choice: chooseWeight(scoped, selection) }));
+  const readers = new ReaderCounts();
+  for (const { scoped, choice } of chosen) if (typeof choice !== 'string' && choice.form === 'product' && !scoped.scope.parent) readers.add(choice);
+  return chosen.map(({ scoped, choice }): WeightOnlyChoice =>
+    typeof choice === 'string' ? { ...scoped, form: null, reason: choice } : { ...scoped, ...choice, fuses: choice.form === 'product' && !scoped.scope.parent && readers.of(choice) === 1 && !isClipped(scoped) },
+  );
 }
 
 type Choice = Pick<WeightOnlyNode, 'form' | 'weight' | 'depthAxis'>;
+
+/** How many products of the main graph read a matrix along an axis, and so the same integers; those in bodies have some of their own. */
+class ReaderCounts {
+  readonly #counts = new Map<Tensor, [number, number]>();
+
+  add({ weight, depthAxis }: Choice): void {
+    const counts = this.#counts.get(weight.tensor) ?? [0, 0];
+    counts[depthAxis]++;
+    this.#counts.set(weight.tensor, counts);
+  }
+
+  of({ weight, depthAxis }: Choice): number {
+    return this.#counts.get(weight.tensor)?.[depthAxis] ?? 0;
+  }
+}
 
 function chooseWeight({ node, scope }: ScopedNode, selection: WeightOnlySelection): Choice | string {
   const rule = RULES[node.domain === '' ? node.opType : `${node.domain}.${node.opType}`];
@@ -66,6 +86,22 @@ const RULES: Readonly<Record<string, (node: Node, scope: Scope, selection: Weigh
     return { form: 'lookup', weight, depthAxis: 1 };
   },
 };
+
+/**
+ * Whether a Relu or Clip follows, which the runtime looks behind for a QuantizeLinear, and without one leaves the product as it is. It looks behind the
+ * Add of a bias too, where the product is of matrices and so becomes a Gemm. Source: core/optimizer/qdq_transformer/selectors_actions/qdq_selectors.cc
+ * and matmul_add_fusion.cc of onnxruntime.
+ */
+function isClipped({ node, scope: { graph } }: ScopedNode): boolean {
+  const index = indexOf(graph);
+  const isClip = (reader: Node | undefined) => reader !== undefined && /^(Relu|Clip)$/.test(reader.opType) && !index.isOutput(reader.outputs[0]!);
+  const reader = soleReader(index, node.outputs[0]!);
+  if (isClip(reader)) return true;
+  if (node.opType !== 'MatMul' || reader?.opType !== 'Add' || !isClip(soleReader(index, reader.outputs[0]!))) return false;
+  const type = index.info(node.inputs[0]!)?.type;
+  const rank = type?.kind === 'tensor' ? type.shape?.length : undefined;
+  return rank === undefined || rank === 2;
+}
 
 function product(node: Node, scope: Scope, name: string, depthAxis: 0 | 1): Choice | string {
   const weight = matrixOf(scope, name);

@@ -3,6 +3,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { encodeModel } from '../../src/onnx/model-codec.js';
+import { parseModel } from '../helpers/graph-text.js';
 import { temporaryFolder } from '../helpers/temporary-folder.js';
 import { startCli } from './run-cli.js';
 import { writeTinyModel } from './tiny-model.js';
@@ -33,6 +35,49 @@ for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]] as const) {
     assert.deepEqual(await result, { code, stdout: '', stderr: 'error: interrupted\n' });
     assert.deepEqual(readdirSync(cwd).sort(), ['reader.mjs', 'scratch', 'started', 'tiny.onnx']);
     assert.deepEqual(readdirSync(scratch), []);
+    await assertEnded(Number(readFileSync(started, 'utf8')));
+  });
+}
+
+/** A Loop without a trip count whose condition stays true: the runtime never comes back. */
+const ENDLESS_LOOP = `
+opset 13
+input x float32[1,8]
+const go bool[] 1
+const w float32[8,8] ~1
+y = Loop(, go, x)
+  body:
+    input i int64[]
+    input c bool[]
+    input s float32[1,8]
+    c2 = Identity(c)
+    t = MatMul(s, w)
+    s2 = Tanh(t)
+    output c2
+    output s2
+output y
+`;
+
+for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]] as const) {
+  test(`${signal} while a model runs that never ends: exit code ${code}, and no process left`, async (t) => {
+    const cwd = temporaryFolder(t);
+    writeFileSync(join(cwd, 'endless.onnx'), encodeModel(parseModel(ENDLESS_LOOP)));
+    writeFileSync(
+      join(cwd, 'reader.mjs'),
+      `import { writeFileSync } from 'node:fs';
+      export default async function* () {
+        writeFileSync('started', String(process.pid));
+        yield { x: new Float32Array(8) };
+      }`,
+    );
+    const started = join(cwd, 'started');
+    const { child, result } = startCli(['run', 'endless.onnx', '--data', 'reader.mjs'], { cwd });
+    while (!existsSync(started) && child.exitCode === null) await sleep(20);
+    // Time to get into the loop, where the child process hears nothing.
+    await sleep(300);
+    assert.equal(child.exitCode, null, 'the model does not end');
+    child.kill(signal);
+    assert.deepEqual(await result, { code, stdout: '', stderr: 'error: interrupted\n' });
     await assertEnded(Number(readFileSync(started, 'utf8')));
   });
 }

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { subgraphsOf } from '../../src/graph/attributes.js';
 import { checkGraph } from '../../src/graph/check-graph.js';
 import { indexOf } from '../../src/graph/graph-index.js';
 import type { Graph, Model, Node, ValueType } from '../../src/graph/model.js';
+import { allNodes } from '../../src/graph/traversal.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
 import { toFloat16Model, type Float16Model, type Float16Options } from '../../src/quantization/float16-model.js';
 import { Session } from '../../src/runtime/session.js';
 import { numbersOf } from '../../src/tensor/values.js';
+import { fuse } from '../helpers/fuse.js';
 import { parseModel, printModel } from '../helpers/graph-text.js';
 import { randomFeeds, sqnrDb } from '../helpers/run-model.js';
 
@@ -186,6 +189,64 @@ test('control flow keeps float32 inside, and reads it from outside', async () =>
     output y
   `);
   assert.match([...half.kept.values()][0]!, /bodies/);
+  await assertNear(model, half.model);
+});
+
+test('large constants that bodies read are stored in float16, once, and what the runtime computes stays float32', async () => {
+  const { model, half } = await convert(`
+    opset 13
+    input x float32[4,32]
+    input c bool
+    const w float32[32,32] ~1
+    h = MatMul(x, w)
+    i = If(c)
+      then_branch:
+        const v float32[32,32] ~2
+        t = MatMul(h, w)
+        u = If(c)
+          then_branch:
+            a = MatMul(t, v)
+            output a
+          else_branch:
+            const small float32[32] ~3
+            b = Add(t, small)
+            output b
+        output u
+      else_branch:
+        e = MatMul(h, w)
+        output e
+    output i
+  `);
+  const constants = (graph: Graph): string[] => [...[...graph.initializers].map(([name, { dtype }]) => `${name} ${dtype}`), ...graph.nodes.flatMap((node) => subgraphsOf(node).flatMap(constants))];
+  assert.deepEqual(constants(half.model.graph), ['w_f16 float16', 'v_f16 float16', 'small float32']);
+  assert.deepEqual([...half.stored].sort(), ['v', 'w']);
+  await assertNear(model, half.model);
+  const widening = (graph: Graph) => [...allNodes(graph)].flatMap(({ opType, outputs }) => (opType === 'Cast' ? outputs : [])).filter((name) => /^[wv]_f32$/.test(name));
+  assert.deepEqual(widening(half.model.graph).sort(), ['v_f32', 'w_f32']);
+  assert.deepEqual(widening((await fuse(half.model)).graph), [], 'no constant is widened while the model runs');
+});
+
+test('scattering stays float32 where it reduces, which the runtime refuses in float16 when it runs', async () => {
+  const { model, half } = await convert(`
+    opset 18
+    input x float32[4,16]
+    const w float32[16,16] ~1
+    const rows int64[2,1] 1 1
+    const zero int64[1] 0
+    const one int64[1] 1
+    const two int64[1] 2
+    const four int64[1] 4
+    h = MatMul(x, w)
+    u = Slice(h, zero, two)
+    a = ScatterND(h, rows, u) reduction="add"
+    const places int64[2,4] 0 1 2 3 0 1 2 3
+    v = Slice(u, zero, four, one)
+    b = ScatterElements(a, places, v) reduction="add"
+    c = ScatterND(b, rows, u)
+    y = MatMul(c, w)
+    output y
+  `);
+  assert.deepEqual([...half.kept.keys()].map(({ outputs }) => outputs[0]), ['a', 'b']);
   await assertNear(model, half.model);
 });
 

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { subgraphsOf } from '../../src/graph/attributes.js';
 import type { Model } from '../../src/graph/model.js';
 import { checkGraph } from '../../src/graph/check-graph.js';
-import { foldWeights } from '../../src/quantization/qat-weights.js';
+import { foldWeights, foldWeightsOfBodies } from '../../src/quantization/qat-weights.js';
+import { checkQuantizers } from '../../src/quantization/qat-quantizer.js';
 import { recognizeFakeQuantize, hasFakeQuantize } from '../../src/quantization/qat-fake-quantize.js';
 import { integerArray, type QuantizedType } from '../../src/tensor/affine.js';
 import { tensorFromArray } from '../../src/tensor/tensor.js';
@@ -146,8 +148,49 @@ describe('foldWeights makes the integers that QuantizeLinear makes', () => {
   });
 });
 
+describe('foldWeightsOfBodies', () => {
+  const branches = (scale: string) => parseModel(`
+    input x float32[2,4]
+    input c bool[]
+    const s float32[] 0.0625
+    const w_1 float32[4] 9 9 9 9
+    const z int8[] 0
+    y = If(c)
+      then_branch:
+        const w float32[4,4] ~1
+        const sw float32[] ${scale}
+        const zw int8[] 0
+        q = QuantizeLinear(w, sw, zw)
+        d = DequantizeLinear(q, sw, zw)
+        t = MatMul(x, d)
+        a = Add(t, w_1)
+        output a
+      else_branch:
+        e = MatMul(x, outer)
+        output e
+    const outer float32[4,4] ~2
+    output y float32[2,4]`);
+
+  test('stores the integers where the weight stands, under names that hide none around it', async () => {
+    const before = branches('0.01');
+    const folded = foldWeightsOfBodies(before);
+    await assertExact(before, folded);
+    const body = subgraphsOf(folded.model.graph.nodes[0]!)[0]!;
+    assert.deepEqual(body.nodes.map(({ opType }) => opType), ['DequantizeLinear', 'MatMul', 'Add']);
+    assert.equal(body.initializers.get(body.nodes[0]!.inputs[0]!)?.dtype, 'int8');
+    assert.ok(!body.initializers.has('w_1'));
+    assert.equal(foldWeightsOfBodies(folded.model).model, folded.model);
+  });
+
+  test('a scale in a body that makes no sense is refused', () => {
+    assert.throws(() => checkQuantizers(branches('0').graph), { code: 'model-invalid', message: /its scale "sw" contains 0/ });
+  });
+});
+
 describe('recognizeFakeQuantize', () => {
-  const spelled = (zeroPoint: string) => parseModel(`
+  const SHIFTS = { none: 'xr = Round(xd)', before: 'xa = Add(xd, zp)\n    xr = Round(xa)', after: 'xt = Round(xd)\n    xr = Add(xt, zp)' };
+
+  const spelled = (shift: keyof typeof SHIFTS) => parseModel(`
     input x float32[1,2,4,4]
     const w float32[3,2,1,1] 0.31 -0.2 0.77 0.05 -0.9 0.125
     const sw float32[3,1,1,1] 0.05 0.1 0.125
@@ -162,25 +205,45 @@ describe('recognizeFakeQuantize', () => {
     wc = Clip(wr, low, high)
     wq = Mul(wc, sw)
     xd = Div(x, sx)
-    ${zeroPoint === '' ? 'xr = Round(xd)' : 'xa = Add(xd, zp)\n    xr = Round(xa)'}
-    xc = Clip(xr, ${zeroPoint === '' ? 'low, high' : 'zero, top'})
-    ${zeroPoint === '' ? 'xq = Mul(xc, sx)' : 'xs = Sub(xc, zp)\n    xq = Mul(xs, sx)'}
+    ${SHIFTS[shift]}
+    xc = Clip(xr, ${shift === 'none' ? 'low, high' : 'zero, top'})
+    ${shift === 'none' ? 'xq = Mul(xc, sx)' : 'xs = Sub(xc, zp)\n    xq = Mul(xs, sx)'}
     y = Conv(xq, wq)
     output y float32[1,3,4,4]`);
 
-  test('of weights for each channel and of activations with a zero point', async () => {
-    const before = spelled('128');
-    assert.ok(hasFakeQuantize(before));
-    const recognized = recognizeFakeQuantize(before);
-    await assertExact(before, recognized, 1e-6);
-    assert.deepEqual(operators(recognized.model).sort(), ['Clip', 'Conv', 'DequantizeLinear', 'DequantizeLinear', 'QuantizeLinear', 'QuantizeLinear']);
-    const folded = foldWeights(recognized.model);
-    await assertExact(recognized.model, folded);
-    assert.deepEqual(operators(folded.model).sort(), ['Conv', 'DequantizeLinear', 'DequantizeLinear', 'QuantizeLinear']);
+  for (const shift of ['before', 'after'] as const) {
+    test(`of weights for each channel and of activations with a zero point that is added ${shift} rounding`, async () => {
+      const before = spelled(shift);
+      assert.ok(hasFakeQuantize(before));
+      const recognized = recognizeFakeQuantize(before);
+      await assertExact(before, recognized, 1e-6);
+      assert.deepEqual(operators(recognized.model).sort(), ['Clip', 'Conv', 'DequantizeLinear', 'DequantizeLinear', 'QuantizeLinear', 'QuantizeLinear']);
+      const folded = foldWeights(recognized.model);
+      await assertExact(recognized.model, folded);
+      assert.deepEqual(operators(folded.model).sort(), ['Conv', 'DequantizeLinear', 'DequantizeLinear', 'QuantizeLinear']);
+    });
+  }
+
+  test('another zero point taken away than was added is other arithmetic', () => {
+    const before = parseModel(`
+      input x float32[4]
+      const s float32[] 0.5
+      const zp float32[] 3
+      const other float32[] 4
+      const low float32[] 0
+      const high float32[] 255
+      d = Div(x, s)
+      r = Round(d)
+      a = Add(r, zp)
+      c = Clip(a, low, high)
+      b = Sub(c, other)
+      y = Mul(b, s)
+      output y float32[4]`);
+    assert.ok(!hasFakeQuantize(before));
   });
 
   test('a range narrower than its type stays as a Clip of integers', async () => {
-    const before = spelled('');
+    const before = spelled('none');
     const recognized = recognizeFakeQuantize(before);
     await assertExact(before, recognized, 1e-6);
     assert.equal(operators(recognized.model).filter((opType) => opType === 'Clip').length, 2);

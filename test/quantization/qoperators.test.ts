@@ -87,6 +87,19 @@ describe('QDQ and operators on integers give identical outputs', () => {
     });
   }
 
+  for (const perChannel of [false, true]) {
+    test(`a bias ${perChannel ? 'per channel' : 'with one scale'} that is added to a product in float is stored in float`, async () => {
+      const g = new GraphBuilder();
+      const product = g.op('m', 'MatMul', [g.pair(g.input('x', [2, 3, 16])), g.quantizedWeight('w', [16, 5], { axis: 1 })]);
+      g.output(g.op('a', 'Add', [product, g.quantizedBias('b', [5], 1 / 4096, perChannel)]));
+      const model = g.model();
+      const low = lowerToQOperators(model).model;
+      assert.deepEqual(operators(low), ['QuantizeLinear', 'MatMulIntegerToFloat', 'Add']);
+      assert.deepEqual(checkGraph(low.graph), []);
+      await assertSameRuns(model, low);
+    });
+  }
+
   test('what does not fuse stays: a float reader, a Relu that is not redundant, another type', () => {
     const g = new GraphBuilder();
     const a = g.op('a', 'Add', [matrix(g), matrix(g, 'y')]);

@@ -63,6 +63,43 @@ describe('the standard form: DequantizeLinear before the product, which the runt
   }
 });
 
+describe('products that share a matrix, which the runtime fuses with no DequantizeLinear', () => {
+  for (const request of [{ dtype: 'int8' }, { dtype: 'uint4', format: 'qdq' }, { dtype: 'int4', format: 'qdq' }] as const) {
+    test(JSON.stringify(request), async () => {
+      const g = new GraphBuilder(OPSET);
+      const [weight, bias] = [g.weight('w', [64, 64]), g.weight('b', [64])];
+      const first = g.op('first', 'Gemm', [g.input('x', [5, 64]), weight, bias]);
+      const second = g.op('second', 'Gemm', [first, weight, bias]);
+      // Along its other axis the matrix makes other integers, which this product has to itself.
+      g.output(g.op('third', 'Gemm', [second, weight], { attributes: { transB: 1 } }));
+      const model = g.model();
+      const { model: result } = quantized(model, request);
+      assert.deepEqual(result.graph.nodes.map(({ opType }) => opType), ['MatMulNBits', 'MatMulNBits', 'DequantizeLinear', 'Gemm']);
+      assert.equal(result.graph.nodes[0]!.inputs[1], result.graph.nodes[1]!.inputs[1], 'its integers are stored once');
+      assert.equal(expressionText((await fuse(result)).graph), 'MatMulNBits(MatMulNBits(MatMulNBits(x)))');
+      await assertNear(model, result, request.dtype === 'int8' ? 30 : 12);
+    });
+  }
+});
+
+test('a product before a Relu or Clip, behind which the runtime looks for a QuantizeLinear, takes the operator of the runtime', async () => {
+  const g = new GraphBuilder(OPSET);
+  const x = g.input('x', [5, 64]);
+  const gemm = g.op('gemm', 'Gemm', [x, g.weight('w1', [64, 64]), g.weight('b1', [64])]);
+  const relu = g.op('relu', 'Relu', [gemm]);
+  const add = g.op('add', 'Add', [g.op('matmul', 'MatMul', [relu, g.weight('w2', [64, 64])]), g.weight('b2', [64])]);
+  const plain = g.op('plain', 'MatMul', [g.op('clip', 'Clip', [add]), g.weight('w3', [64, 64])]);
+  // A clip that is an output, or has several readers, is not looked behind.
+  g.output(g.op('last', 'Relu', [plain]));
+  const model = g.model();
+  for (const request of [{ dtype: 'int8' }, { dtype: 'uint4', format: 'qdq' }] as const) {
+    const { model: result } = quantized(model, request);
+    assert.deepEqual(result.graph.nodes.map(({ opType }) => opType), ['MatMulNBits', 'Relu', 'MatMulNBits', 'Add', 'Clip', 'DequantizeLinear', 'MatMul', 'Relu']);
+    assert.equal((await fuse(result)).graph.nodes.filter(({ opType }) => opType === 'MatMulNBits').length, 3);
+    await assertNear(model, result, request.dtype === 'int8' ? 30 : 12);
+  }
+});
+
 test('both forms hold the same numbers', async () => {
   const model = threeProducts();
   for (const dtype of ['int4', 'uint4', 'int8', 'uint8'] as const) {

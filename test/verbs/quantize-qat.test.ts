@@ -3,9 +3,10 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import type { Model } from '../../src/graph/model.js';
+import type { Model, ValueInfo } from '../../src/graph/model.js';
 import { compare, inspect, quantize, readModel, type QuantizeOptions } from '../../src/index.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
+import { halfTensor } from '../../src/quantization/float16-tensors.js';
 import { Session } from '../../src/runtime/session.js';
 import { numbersOf } from '../../src/tensor/values.js';
 import { noise, writeSample } from '../cli/tiny-model.js';
@@ -43,6 +44,15 @@ function inputsOnly(): Model {
   return g.model();
 }
 
+/** The model with float16 in the place of float32. */
+function inFloat16(model: Model): Model {
+  const half = (value: ValueInfo): ValueInfo => (value.type.kind === 'tensor' && value.type.dtype === 'float32' ? { ...value, type: { ...value.type, dtype: 'float16' } } : value);
+  const { inputs, outputs, initializers } = model.graph;
+  const constants = new Map([...initializers].map(([name, tensor]) => [name, tensor.dtype === 'float32' ? halfTensor(tensor) : tensor] as const));
+  const typed = outputs.map(({ name }): ValueInfo => ({ name, type: { kind: 'tensor', dtype: 'float16' } }));
+  return { ...model, graph: { ...model.graph, inputs: inputs.map(half), outputs: typed, initializers: constants } };
+}
+
 describe('quantize --mode qat', () => {
   test('says which ranges are missing, and takes them from samples', async () => {
     const model = file('inputs-only.onnx', inputsOnly());
@@ -74,6 +84,18 @@ describe('quantize --mode qat', () => {
     const path = file('weights.onnx', weights.model());
     assert.deepEqual((await quantizeFile(path)).warnings.map(({ code }) => code), ['stays-float']);
     assert.equal((await quantizeFile(path, { data: [data] })).integer!.integerNodes, 1);
+  });
+
+  test('a model trained in float16 runs on integers all the same, and keeps the types of its inputs and outputs', async () => {
+    const g = new GraphBuilder(19);
+    const conv = (name: string, x: string) => g.op(name, 'Conv', [x, g.quantizedWeight(`${name}_w`, [4, 4, 3, 3], { axis: 0 }), g.floats(`${name}_b`, [0.1, 0.2, 0.3, 0.4])], { attributes: SAME_PADS });
+    g.output(g.pair(conv('b', g.pair(g.op('r', 'Relu', [conv('a', g.pair(g.input('x', [1, 4, 6, 6])))])))));
+    const model = inFloat16(g.model());
+    const result = await quantizeFile(file('float16.onnx', model));
+    assert.deepEqual([result.integer!.integerNodes, result.integer!.computeNodes, result.integer!.danglingQdqNodes], [2, 2, 0]);
+    const { graph } = await readModel(at('out.onnx'));
+    const dtypes = [...graph.inputs, ...graph.outputs].map(({ type }) => (type.kind === 'tensor' ? type.dtype : type.kind));
+    assert.deepEqual(dtypes, ['float16', 'float16']);
   });
 
   test('a scale that makes no sense is an error that names the node', async () => {
