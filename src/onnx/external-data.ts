@@ -2,7 +2,7 @@ import { closeSync, existsSync, fstatSync, openSync, readSync, realpathSync, sta
 import { dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { QdqError, messageOf } from '../errors.js';
 import { DeferredStorage } from '../tensor/deferred-storage.js';
-import type { TensorStorage } from '../tensor/tensor.js';
+import type { BytePlace, TensorStorage } from '../tensor/tensor.js';
 import type { Message } from './messages.js';
 
 /** Finds the side files of one model, and none outside the model's folder. */
@@ -148,18 +148,25 @@ export class ExternalStorage implements TensorStorage {
     return bytes;
   }
 
-  readInto(offset: number, bytes: Uint8Array): void {
-    const start = this.offset + offset;
-    let done = 0;
+  readInto(offset: number, target: Uint8Array): void {
+    this.readAllInto([{ offset, target }]);
+  }
+
+  readAllInto(places: readonly BytePlace[]): void {
     const descriptor = this.#open();
     try {
-      for (let count = -1; done < bytes.length && count !== 0; done += count) {
-        count = readSync(descriptor, bytes, done, bytes.length - done, start + done);
-      }
-      if (done < bytes.length) throw this.#tooShort(fstatSync(descriptor).size);
+      for (const { offset, target } of places) this.#fill(descriptor, this.offset + offset, target);
     } finally {
       closeSync(descriptor);
     }
+  }
+
+  #fill(descriptor: number, start: number, bytes: Uint8Array): void {
+    let done = 0;
+    for (let count = -1; done < bytes.length && count !== 0; done += count) {
+      count = readSync(descriptor, bytes, done, bytes.length - done, start + done);
+    }
+    if (done < bytes.length) throw this.#tooShort(fstatSync(descriptor).size);
   }
 
   #open(): number {

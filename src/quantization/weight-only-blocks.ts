@@ -19,7 +19,7 @@ export function matrixShape({ tensor, depthAxis }: ChannelMatrix): { readonly de
 /** Channels that are brought from rows into columns at once: a cache line of floats. */
 const TILE = 16;
 /** Elements of rows that are read at once. */
-export const ROW_ELEMENTS = 1 << 20;
+const ROW_ELEMENTS = 1 << 20;
 
 /** Calls `visit` for each block of each channel, reading the matrix once from start to end. */
 export function visitBlocks(matrix: ChannelMatrix, blockSize: number, visit: VisitBlock): void {
@@ -58,7 +58,7 @@ function visitColumns(matrix: ChannelMatrix, blockSize: number, visit: VisitBloc
 }
 
 /** The elements `from` … `to` of a matrix in one array. */
-export function matrixElements(tensor: Tensor, from: number, to: number): Float32Array | Float64Array {
+function matrixElements(tensor: Tensor, from: number, to: number): Float32Array | Float64Array {
   const pieces = [...weightPieces(tensor, from, to)];
   if (pieces.length === 1) return pieces[0]!.values;
   const all = new Float32Array(to - from);

@@ -1,61 +1,94 @@
 import type { Tensor } from '../tensor/tensor.js';
-import { blockKernel, KERNEL_CHANNELS, type BlockKernel } from './block-kernel.js';
-import { matrixShape, matrixElements, ROW_ELEMENTS, type ChannelMatrix } from './weight-only-blocks.js';
-import type { BlockFormat } from './weight-only-format.js';
+import { blockStripe, KERNEL_CHANNELS, type Stripe } from './block-kernel.js';
+import { matrixShape, type ChannelMatrix } from './weight-only-blocks.js';
+import { blockCount, type BlockFormat } from './weight-only-format.js';
+import { fillFloats, type FloatRange } from './weight-pieces.js';
 
-/** Takes the blocks `block` of `channels` channels from `channel` on out of the kernel. */
-export type TakeBlocks = (channel: number, channels: number, block: number, kernel: BlockKernel) => void;
-
-/** Channels that are rounded together where the elements of each are adjacent, and elements of one that are looked at in one go. */
-const ROWS = 16;
-const ROW_PART = 4096;
-
-/** Rounds a float32 matrix to nearest with the kernel, reading it once from start to end. */
-export function roundMatrix(matrix: ChannelMatrix, format: BlockFormat, take: TakeBlocks): void {
-  if (matrix.depthAxis === 0) roundColumns(matrix.tensor, format, take);
-  else roundRows(matrix, format, take);
+/** Where rounded channels go: arrays that have a place for each channel of the stripe, none before them and none behind. */
+export interface BlockTarget {
+  /** [channels, blocks, bytes of a block]; the even element of 4 bits in the lower half. */
+  readonly integers: Uint8Array;
+  /** [channels, blocks] */
+  readonly scales: Float32Array;
+  /** [channels, bytes of a channel's zero points]; empty where they all are the middle. */
+  readonly zeroPoints: Uint8Array;
 }
 
-function roundColumns(tensor: Tensor, format: BlockFormat, take: TakeBlocks): void {
+/** Bytes of integers that one stripe comes to at most, and of floats that are read for it at once. */
+const STRIPE_BYTES = 8 << 20;
+const READ_BYTES = 1 << 20;
+
+/** Channels that are rounded in one go: as many as the memory of a thread shall hold. */
+export function stripeChannels(matrix: ChannelMatrix, format: BlockFormat): number {
+  const { depth, channels } = matrixShape(matrix);
+  const most = Math.floor((STRIPE_BYTES * 8) / (blockCount(depth, format) * format.blockSize * format.bits));
+  return Math.min(channels, Math.max(KERNEL_CHANNELS, Math.floor(most / KERNEL_CHANNELS) * KERNEL_CHANNELS));
+}
+
+/**
+ * Rounds the channels `first` … `end` of a float32 matrix to nearest, as `fitRange` and `roundBlock` do, many times as fast. False where a weight is not
+ * finite.
+ */
+export function roundChannels(matrix: ChannelMatrix, format: BlockFormat, first: number, end: number, target: BlockTarget): boolean {
+  const { depth } = matrixShape(matrix);
+  const blocks = blockCount(depth, format);
+  const stripe = matrix.depthAxis === 0 ? roundColumns(matrix.tensor, format, first, end) : roundRows(matrix.tensor, format, first, end);
+  target.integers.set(stripe.integers.subarray(0, target.integers.length));
+  const scales = stripe.scales.subarray(0, target.scales.length);
+  target.scales.set(scales);
+  if (!format.symmetric) putZeroPoints(stripe.zeroPoints.subarray(0, scales.length), blocks, format, target.zeroPoints);
+  return scales.every(Number.isFinite);
+}
+
+function roundColumns(tensor: Tensor, format: BlockFormat, first: number, end: number): Stripe {
   const { depth, channels } = matrixShape({ tensor, depthAxis: 0 });
   const { blockSize } = format;
-  const kernel = blockKernel();
+  const width = end - first;
+  const stripe = blockStripe({ values: blockSize * width, channels: width, blocks: blockCount(depth, format) }, format);
   for (let top = 0, block = 0; top < depth; top += blockSize, block++) {
     const count = Math.min(blockSize, depth - top);
-    const rows = matrixElements(tensor, top * channels, (top + count) * channels);
-    for (let first = 0; first < channels; first += KERNEL_CHANNELS) {
-      const width = Math.min(KERNEL_CHANNELS, channels - first);
-      for (let k = 0; k < count; k++) kernel.values.set(rows.subarray(k * channels + first, k * channels + first + width), k * KERNEL_CHANNELS);
-      // What a last, shorter block lacks stands for zeros.
-      kernel.values.fill(0, count * KERNEL_CHANNELS, blockSize * KERNEL_CHANNELS);
-      kernel.round({ from: 0, channelStride: 1, depthStride: KERNEL_CHANNELS, channels: width }, format);
-      take(first, width, block, kernel);
-    }
+    fillFloats(tensor, adjacentRows(top, count, channels, first, width), stripe.values);
+    // What a last, shorter block lacks stands for zeros.
+    stripe.values.fill(0, count * width);
+    stripe.round({ from: 0, stride: width, adjacent: 'channels', channel: 0, channels: width }, block);
   }
+  return stripe;
 }
 
-function roundRows(matrix: ChannelMatrix, format: BlockFormat, take: TakeBlocks): void {
-  const { depth, channels } = matrixShape(matrix);
+/** The elements of rows from a column on, one row after the other; whole rows are one range. */
+function adjacentRows(top: number, count: number, columns: number, first: number, width: number): FloatRange[] {
+  if (width === columns) return [{ from: top * columns, to: 0, count: count * columns }];
+  return Array.from({ length: count }, (_, k) => ({ from: (top + k) * columns + first, to: k * width, count: width }));
+}
+
+function roundRows(tensor: Tensor, format: BlockFormat, first: number, end: number): Stripe {
+  const { depth } = matrixShape({ tensor, depthAxis: 1 });
   const { blockSize } = format;
-  const kernel = blockKernel();
-  const rows = Math.max(ROWS, Math.floor(ROW_ELEMENTS / depth / ROWS) * ROWS);
-  for (let first = 0; first < channels; first += rows) {
-    const last = Math.min(channels, first + rows);
-    const values = matrixElements(matrix.tensor, first * depth, last * depth);
-    for (let channel = first; channel < last; channel += ROWS) {
-      const height = Math.min(ROWS, last - channel);
-      for (let left = 0; left < depth; left += ROW_PART) {
-        const width = Math.min(ROW_PART, depth - left);
-        for (let r = 0; r < height; r++) {
-          const start = (channel - first + r) * depth + left;
-          kernel.values.set(values.subarray(start, start + width), r * ROW_PART);
-          kernel.values.fill(0, r * ROW_PART + width, r * ROW_PART + Math.ceil(width / blockSize) * blockSize);
-        }
-        for (let at = 0; at < width; at += blockSize) {
-          kernel.round({ from: at, channelStride: ROW_PART, depthStride: 1, channels: height }, format);
-          take(channel, height, (left + at) / blockSize, kernel);
-        }
+  const blocks = blockCount(depth, format);
+  const stride = blocks * blockSize;
+  const rows = Math.max(1, Math.floor(READ_BYTES / (4 * stride * KERNEL_CHANNELS))) * KERNEL_CHANNELS;
+  const stripe = blockStripe({ values: rows * stride, channels: end - first, blocks }, format);
+  // What the last block of a row lacks stands for zeros.
+  stripe.values.fill(0);
+  for (let top = first; top < end; top += rows) {
+    const height = Math.min(rows, end - top);
+    const whole = [{ from: top * depth, to: 0, count: height * depth }];
+    fillFloats(tensor, stride === depth ? whole : Array.from({ length: height }, (_, r) => ({ from: (top + r) * depth, to: r * stride, count: depth })), stripe.values);
+    for (let row = 0; row < height; row += KERNEL_CHANNELS) {
+      for (let block = 0; block < blocks; block++) {
+        stripe.round({ from: row * stride + block * blockSize, stride, adjacent: 'elements', channel: top - first + row, channels: KERNEL_CHANNELS }, block);
       }
     }
+  }
+  return stripe;
+}
+
+function putZeroPoints(found: Uint8Array, blocks: number, { bits }: BlockFormat, target: Uint8Array): void {
+  if (bits === 8) {
+    target.set(found);
+    return;
+  }
+  for (let at = 0, to = 0; at < found.length; at += blocks) {
+    for (let block = 0; block < blocks; block += 2) target[to++] = found[at + block]! | (block + 1 < blocks ? found[at + block + 1]! << 4 : 0);
   }
 }

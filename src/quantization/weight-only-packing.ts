@@ -6,7 +6,9 @@ import { elementCount, memoryStorage, type Tensor, type TensorStorage } from '..
 import { matrixShape, visitBlocks, type ChannelMatrix } from './weight-only-blocks.js';
 import { blockCount, type BlockFormat } from './weight-only-format.js';
 import type { RoundedWeight } from './weight-only-gptq.js';
-import { roundMatrix } from './weight-only-fast.js';
+import { roundChannels, stripeChannels } from './weight-only-fast.js';
+import { pooledParts } from './weight-only-pooled.js';
+import { isPooled } from './weight-work.js';
 import { fitRange, largestInteger, middleInteger, roundBlock, type BlockParameters, type FitBlock } from './weight-only-rounding.js';
 
 /** A weight as integers in blocks. */
@@ -43,7 +45,9 @@ export function packWeight(matrix: ChannelMatrix, format: BlockFormat, order: Bl
     else copyBlocks(matrix, format, sink, source);
     return sink.parts;
   };
-  const storages = typeof source === 'function' && matrix.tensor.storage instanceof ExternalStorage ? deferredParts(shapes, compute) : storedParts(compute());
+  const isDeferred = typeof source === 'function' && matrix.tensor.storage instanceof ExternalStorage;
+  const deferred = isDeferred ? deferredParts(shapes, compute) : undefined;
+  const storages = !deferred ? storedParts(compute()) : isPlain && isPooled(matrix.tensor) ? pooledParts(matrix, format, sizesOf(shapes), refuse, (part, offset, length) => deferred[part].readRange(offset, length)) : deferred;
   const tensor = (part: Part): Tensor => ({ ...shapes[part], storage: storages[part] });
   return { integers: tensor('integers'), scales: tensor('scales'), zeroPoints: format.symmetric ? undefined : tensor('zeroPoints') };
 }
@@ -70,24 +74,16 @@ function shapesOf(matrix: ChannelMatrix, format: BlockFormat, order: BlockOrder)
 
 /** By channel, rounded to nearest: what `fillBlocks` gives, many times as fast. */
 function roundedParts(matrix: ChannelMatrix, format: BlockFormat, shapes: Shapes, refuse: () => Error): Parts {
-  const { bits, blockSize, symmetric } = format;
-  const blocks = blockCount(matrixShape(matrix).depth, format);
-  const zeroBytes = Math.ceil((blocks * bits) / 8);
-  const words = (blockSize * bits) / 32;
+  const { channels } = matrixShape(matrix);
   const parts = emptyParts(shapes);
-  const integers = new Uint32Array(parts.integers.buffer);
-  const scales = new Float32Array(parts.scales.buffer);
-  roundMatrix(matrix, format, (first, count, block, kernel) => {
-    for (let i = 0; i < count; i++) {
-      const at = (first + i) * blocks + block;
-      if (!Number.isFinite(kernel.scales[i]!)) throw refuse();
-      scales[at] = kernel.scales[i]!;
-      for (let w = 0; w < words; w++) integers[at * words + w] = kernel.words[i * words + w]!;
-      if (symmetric) continue;
-      if (bits === 8) parts.zeroPoints[at] = kernel.zeroPoints[i]!;
-      else parts.zeroPoints[(first + i) * zeroBytes + (block >> 1)]! |= kernel.zeroPoints[i]! << (4 * (block & 1));
-    }
-  });
+  const height = stripeChannels(matrix, format);
+  for (let first = 0; first < channels; first += height) {
+    const end = Math.min(channels, first + height);
+    const bytes = (part: Part) => parts[part].subarray((parts[part].length / channels) * first, (parts[part].length / channels) * end);
+    const scales = bytes('scales');
+    const target = { integers: bytes('integers'), scales: new Float32Array(scales.buffer, scales.byteOffset, scales.length / 4), zeroPoints: bytes('zeroPoints') };
+    if (!roundChannels(matrix, format, first, end, target)) throw refuse();
+  }
   return parts;
 }
 
@@ -130,6 +126,7 @@ function emptyParts(shapes: Shapes): Parts {
   return { integers: bytes('integers'), scales: bytes('scales'), zeroPoints: bytes('zeroPoints') };
 }
 
+const sizesOf = (shapes: Shapes) => ({ integers: byteLength(shapes, 'integers'), scales: byteLength(shapes, 'scales'), zeroPoints: byteLength(shapes, 'zeroPoints') });
 const byteLength = (shapes: Shapes, part: Part) => packedByteLength(shapes[part].dtype, elementCount(shapes[part].dims));
 
 function channelSink(matrix: ChannelMatrix, format: BlockFormat, shapes: Shapes): BlockSink {

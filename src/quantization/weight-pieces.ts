@@ -41,6 +41,20 @@ function floatsIn(storage: TensorStorage, start: number, count: number): Float32
   return new Float32Array(bytes.buffer, bytes.byteOffset, count);
 }
 
+/** `count` elements from element `from` on, which go to the place `to`. */
+export interface FloatRange {
+  readonly from: number;
+  readonly to: number;
+  readonly count: number;
+}
+
+/** Copies ranges of a float32 weight into `target`, without another copy on the way where its bytes are in a side file. */
+export function fillFloats({ storage }: Tensor, ranges: readonly FloatRange[], target: Float32Array): void {
+  const bytesAt = (to: number, count: number) => new Uint8Array(target.buffer, target.byteOffset + to * FLOAT_BYTES, count * FLOAT_BYTES);
+  if (storage.readAllInto) storage.readAllInto(ranges.map(({ from, to, count }) => ({ offset: from * FLOAT_BYTES, target: bytesAt(to, count) })));
+  else for (const { from, to, count } of ranges) bytesAt(to, count).set(storage.readRange(from * FLOAT_BYTES, count * FLOAT_BYTES));
+}
+
 /** `count` elements of a float32 weight from element `start` on; valid until `buffer`, which must hold as many, is used again. */
 export function floatRange({ storage }: Tensor, start: number, count: number, buffer: Float32Array): Float32Array {
   return storage.readInto ? readFloats(storage, start, buffer.subarray(0, count)) : floatsIn(storage, start, count);

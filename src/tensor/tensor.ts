@@ -9,6 +9,14 @@ export interface TensorStorage {
   readRange(offset: number, length: number): Uint8Array;
   /** Fills `target` with the bytes from `offset` on; absent where `readRange` copies nothing anyway. */
   readInto?(offset: number, target: Uint8Array): void;
+  /** The same for several places at once; present where `readInto` is. */
+  readAllInto?(places: readonly BytePlace[]): void;
+}
+
+/** Bytes that are wanted, from `offset` on, and where they go. */
+export interface BytePlace {
+  readonly offset: number;
+  readonly target: Uint8Array;
 }
 
 /** A constant: element type, shape and bytes. Immutable; shared freely between graphs. */
