@@ -50,7 +50,7 @@ export function integerNodes({ plan, others }: PlannedModel): number {
 }
 
 /** Equal for plans that are carried out alike. */
-export function planKey({ plan, others, biases, bodies }: PlannedModel): string {
+export function planKey({ plan, others, biases, bodies, migration }: PlannedModel): string {
   const forms = [...others].map(([name, { form }]) => [name, form]);
-  return JSON.stringify([plan.tensors, plan.weightType, plan.nodes.map(({ decision, constants }) => [decision, constants]), forms, Object.keys(biases), [...bodies.keys()]]);
+  return JSON.stringify([migration?.scales, plan.tensors, plan.weightType, plan.nodes.map(({ decision, constants }) => [decision, constants]), forms, Object.keys(biases), [...bodies.keys()]]);
 }

@@ -11,6 +11,7 @@ import { describe, inProportion, integerNodes, planKey, type Contender, type Tim
 import { fastestForms, type AssignmentCosts, type FormCost } from './fastest-assignment.js';
 import { measureNoise, profileModel, timeModels } from './measure.js';
 import { reasonOfNoGain } from './no-gain.js';
+import { proposeMigrations, scaledMeans, type Migration, type RangeSamples } from './migrate-scales.js';
 import { OTHER_FORMS, type Choices, type OtherForm, type PlannedModel, type Planner } from './planner.js';
 import type { RangeSource } from './range-source.js';
 import type { SearchCandidate, SearchGoal, SearchResult } from './search-result.js';
@@ -38,6 +39,10 @@ const BEYOND_MISSING_DB = 1;
 /** What nodes in bodies must win at the worst output to stay in float. */
 const BODY_GAIN_DB = 1;
 
+/** What moved scales must win at the worst output to be kept, and how near the float model must stay to what it was. */
+const MIGRATION_GAIN_DB = 1;
+const SAME_FLOAT_DB = 60;
+
 /** Nodes that are judged one by one at most, a session each. */
 const MAX_JUDGED_ALONE = 12;
 
@@ -63,6 +68,14 @@ export interface Refutation {
   readonly missingDb: number;
 }
 
+/** What a search may use beside models, and how it is watched and stopped. */
+export interface SearchControl {
+  /** Where further ranges come from; without, no scales are moved. */
+  readonly rangeSamples?: RangeSamples;
+  readonly onProgress?: ProgressListener | undefined;
+  readonly isStopped: () => boolean;
+}
+
 /**
  * Looks for the fastest plan inside an error budget, on this machine: which nodes are static, which dynamic and which stay in float, with which
  * ranges and weights, judged at the model's outputs and by the clock.
@@ -72,11 +85,13 @@ export class Search {
   readonly #planner: Planner;
   readonly #ranges: RangeSource;
   readonly #goal: SearchGoal;
+  readonly #rangeSamples: RangeSamples | undefined;
   readonly #onProgress: ProgressListener | undefined;
   readonly #isStopped: () => boolean;
   readonly #contenders: Contender[] = [];
   readonly #speedups = new Map<Contender, MedianInterval | null>();
-  readonly #refuted = new Set<Contender>();
+  /** Plans that are not to be chosen: given up, or like another one that is quieter. */
+  readonly #out = new Set<Contender>();
   readonly #changes: Change[] = [];
   #floatMs = 1;
   #stagedBytes = 0;
@@ -86,11 +101,12 @@ export class Search {
   /** What nodes cost, and the choices that they were measured with. */
   #costs: { readonly choices: Choices; readonly costs: AssignmentCosts } | undefined;
 
-  constructor(job: TrialJob, planner: Planner, ranges: RangeSource, goal: SearchGoal, control: { readonly onProgress?: ProgressListener | undefined; readonly isStopped: () => boolean }) {
+  constructor(job: TrialJob, planner: Planner, ranges: RangeSource, goal: SearchGoal, control: SearchControl) {
     this.#job = job;
     this.#planner = planner;
     this.#ranges = ranges;
     this.#goal = goal;
+    this.#rangeSamples = control.rangeSamples;
     this.#onProgress = control.onProgress;
     this.#isStopped = control.isStopped;
     this.#leastDb = goal.minSqnrDb + goal.flatteryDb;
@@ -101,7 +117,7 @@ export class Search {
     this.#cleanSpeedup = await this.#timeFloat();
     let choices = start;
     await this.#try([{ label, choices, allStatic: true }]);
-    for (const step of [this.#tryWeights, this.#tryRanges, this.#tryBodies]) {
+    for (const step of [this.#tryWeights, this.#tryMigration, this.#tryRanges, this.#tryBodies]) {
       if (this.#isStopped()) break;
       choices = (await step.call(this, choices)) ?? choices;
     }
@@ -113,21 +129,21 @@ export class Search {
   /** The next best plan after one that did not prove right, or undefined where no other is left. Quieter ones are looked for where too few are known. */
   async next({ planned, missingDb }: Refutation): Promise<SearchResult | undefined> {
     const refuted = this.#contenders.find((one) => one.planned === planned)!;
-    this.#refuted.add(refuted);
+    this.#out.add(refuted);
     if (missingDb > 0) this.#leastDb = Math.max(this.#leastDb, refuted.sqnrDb + missingDb + BEYOND_MISSING_DB);
-    const isPromising = (one: Contender) => one.integerNodes > 0 && (this.#speedups.get(one)?.median ?? 0) >= FASTER && this.#keepsBudget(one) && !this.#refuted.has(one);
+    const isPromising = (one: Contender) => one.integerNodes > 0 && (this.#speedups.get(one)?.median ?? 0) >= FASTER && this.#keepsBudget(one) && !this.#out.has(one);
     if (missingDb > 0 && this.#costs && !this.#contenders.some(isPromising) && !this.#isStopped()) {
       const { choices, costs } = this.#costs;
       const noise = costs.noise.size > 0 ? costs.noise : await this.#noiseOf(choices);
       await this.#tryAssignments(choices, { ...costs, noise });
     }
-    return this.#contenders.length > this.#refuted.size ? this.#conclude() : undefined;
+    return this.#contenders.length > this.#out.size ? this.#conclude() : undefined;
   }
 
   async #conclude(): Promise<SearchResult> {
     const timed = await this.#time();
-    const best = choosePlan(timed.filter((one) => !this.#refuted.has(one.contender)), { ...this.#goal, leastDb: this.#leastDb });
-    const noGain = best.integerNodes === 0 ? reasonOfNoGain({ plans: timed, wantedDb: this.#wanted, maxDrop: this.#goal.maxDrop, floatMs: this.#floatMs, graph: this.#planner.float.graph, times: this.#floatTimes ?? [] }) : null;
+    const best = choosePlan(timed.filter((one) => !this.#out.has(one.contender)), { ...this.#goal, leastDb: this.#leastDb });
+    const noGain = best.integerNodes === 0 ? reasonOfNoGain({ plans: timed, wantedDb: this.#wanted, maxDrop: this.#goal.maxDrop, floatMs: this.#floatMs, graph: this.#planner.of(best.choices).float.graph, times: this.#floatTimes ?? [] }) : null;
     return {
       planned: best.planned,
       choices: best.choices,
@@ -136,7 +152,7 @@ export class Search {
       candidates: this.#report(timed, best),
       cleanSpeedup: this.#cleanSpeedup,
       noGain,
-      changes: [...this.#changes, ...describe(best, timed)],
+      changes: [...this.#changes, ...this.#describeMigration(best), ...describe(best, timed)],
     };
   }
 
@@ -205,11 +221,55 @@ export class Search {
     return best.choices;
   }
 
+  /** Scales moved from activations into weights, where the budget is not kept without: with several shares, of which the best is kept. */
+  async #tryMigration(choices: Choices): Promise<Choices | undefined> {
+    const before = this.#contenders.find((one) => one.choices === choices);
+    if (!before || !this.#rangeSamples || (this.#keepsBudget(before) && !this.#goal.budget.rangesAlways)) return undefined;
+    const migrations = await proposeMigrations(this.#job, this.#planner, this.#rangeSamples);
+    const sites = this.#planner.migrationSites();
+    const tried = await this.#try(
+      migrations.map((migration) => ({
+        label: `${before.label}, scales moved into weights (α = ${migration.alpha})`,
+        choices: { ...choices, migration, means: choices.means && scaledMeans(choices.means, sites, migration) },
+        allStatic: true,
+      })),
+    );
+    const [best] = [...tried].sort((a, b) => b.sqnrDb - a.sqnrDb);
+    const gains = best !== undefined && best.sqnrDb > before.sqnrDb + MIGRATION_GAIN_DB && (await this.#staysSame(best.choices.migration!));
+    // They are equally fast: the quietest stands for all.
+    for (const one of tried) if (one !== best || !gains) this.#out.add(one);
+    if (!gains) return undefined;
+    return (await this.#trySignedAgain(best)) ?? best.choices;
+  }
+
+  /** Whether the float model gives what it gave before scales were moved, but for rounding. */
+  async #staysSame({ float }: Migration): Promise<boolean> {
+    const [judged] = await judgeModels(this.#job, [float], 'simulated');
+    return judged!.sqnrDb >= SAME_FLOAT_DB;
+  }
+
+  /** Signed weights, whose kernels are faster, where unsigned ones were taken because nothing else was quiet enough before scales were moved. */
+  async #trySignedAgain({ label, choices }: Contender): Promise<Choices | undefined> {
+    const weights = this.#goal.otherWeights.find(({ weightType }) => weightType === 'int8');
+    if (choices.weights.weightType !== 'uint8' || !weights) return undefined;
+    const [signed] = await this.#try([{ label: `${label}, ${weightsLabel(weights)}`, choices: { ...choices, weights }, allStatic: true }]);
+    return signed && signed.sqnrDb >= this.#goal.minSqnrDb ? signed.choices : undefined;
+  }
+
+  #describeMigration({ choices: { migration } }: Pick<Contender, 'choices'>): Change[] {
+    if (!migration) return [];
+    const figure = (those: readonly Contender[]) => `${Math.max(...those.map(({ sqnrDb }) => sqnrDb)).toFixed(1)} dB`;
+    const wholes = this.#contenders.filter(({ allStatic }) => allStatic);
+    const [without, moved] = [wholes.filter((one) => !one.choices.migration), wholes.filter((one) => one.choices.migration === migration)];
+    const message = `the channels of ${migration.scales.length} activations were scaled, and the weights that they meet the other way (α = ${migration.alpha}): ${figure(without)} → ${figure(moved)}`;
+    return [{ pass: 'scale-migration', names: migration.scales.map(({ value }) => value), message }];
+  }
+
   /** Ranges tensor by tensor, where the one method for all is far too noisy. */
   async #tryRanges(choices: Choices): Promise<Choices | undefined> {
     const before = this.#contenders.find((one) => one.choices === choices);
     const { rangesAlways, rangesMs } = this.#goal.budget;
-    if (!before || (before.sqnrDb >= this.#goal.minSqnrDb && !rangesAlways) || this.#planner.select().nodes.size === 0) return undefined;
+    if (!before || (before.sqnrDb >= this.#goal.minSqnrDb && !rangesAlways) || this.#planner.of(choices).select().nodes.size === 0) return undefined;
     const ranges = await chooseRanges(this.#job, this.#planner, this.#ranges, before, { threads: this.#goal.threads, budgetMs: rangesMs });
     if (ranges.size === 0) return undefined;
     const [found] = await this.#try([{ label: `${ALL_STATIC}, ranges tensor by tensor`, choices: { ...choices, ranges }, allStatic: true }]);
@@ -259,7 +319,7 @@ export class Search {
     const because = 'nothing wins by integers, by measurement';
     const left = (names: Iterable<string>) => new Map([...names].map((name) => [name, `left in float: ${because}`] as const));
     const selected = [...this.#planner.select().nodes.keys()].map(({ name }) => name);
-    const common = { ...choices, means: undefined, ranges: new Map(), bodies: left(this.#planner.nodesInBodies().map(({ name }) => name)) };
+    const common = { ...choices, migration: undefined, means: undefined, ranges: new Map(), bodies: left(this.#planner.nodesInBodies().map(({ name }) => name)) };
     const storing = (names: readonly string[]): Choices => {
       const others = new Map(names.map((name) => [name, { form: 'stored', reason: `its weight is stored in 8 bits and read as float: ${because}` }] as const));
       return { ...common, others, float: left(selected.filter((name) => !others.has(name))) };
@@ -277,12 +337,13 @@ export class Search {
   async #tryForms(choices: Choices): Promise<void> {
     const start = this.#contenders.find((one) => one.choices === choices);
     if (!start) return;
-    const selection = this.#planner.select();
-    const { graph } = this.#planner.float;
+    const planner = this.#planner.of(choices);
+    const selection = planner.select();
+    const { graph } = planner.float;
     const wholes = (this.#goal.mixes ? OTHER_FORMS : []).map((form) => {
-      const nodes = this.#planner.nodesFor(form).filter(({ name }) => !this.#planner.fixed.has(name));
+      const nodes = planner.nodesFor(form).filter(({ name }) => !planner.fixed.has(name));
       const others = new Map([...choices.others, ...nodes.map(({ name }) => [name, { form, reason: `${form === 'dynamic' ? 'quantized dynamically' : 'its weight is in blocks'}, which was better than static by measurement` }] as const)]);
-      const float = new Map([...selection.nodes.keys()].flatMap(({ name }) => (others.has(name) || this.#planner.fixed.has(name) ? [] : [[name, 'left in float by measurement'] as const])));
+      const float = new Map([...selection.nodes.keys()].flatMap(({ name }) => (others.has(name) || planner.fixed.has(name) ? [] : [[name, 'left in float by measurement'] as const])));
       return { form, nodes, others, float };
     }).filter(({ nodes }) => nodes.length > 0);
     await this.#try(
@@ -292,8 +353,8 @@ export class Search {
       ]),
     );
     if (this.#isStopped() || this.#goal.prefer === 'integer') return;
-    this.#floatTimes = await this.#profile(this.#planner.float);
-    const times = timeTable(graph, this.#floatTimes, await this.#profile(this.#planner.quantize(start.planned).model));
+    this.#floatTimes = await this.#profile(planner.float);
+    const times = timeTable(graph, this.#floatTimes, await this.#profile(planner.quantize(start.planned).model));
     const forms = new Map<string, FormCost[]>();
     for (const { form, nodes, float } of wholes) {
       const inForm = this.#contenders.filter((one) => nodes.every(({ name }) => one.choices.others.get(name)?.form === form));
@@ -315,12 +376,13 @@ export class Search {
   }
 
   async #tryAssignments(choices: Choices, costs: AssignmentCosts): Promise<void> {
-    const selection = this.#planner.select();
-    const tables = new Set(this.#planner.tables().map(({ name }) => name));
+    const planner = this.#planner.of(choices);
+    const selection = planner.select();
+    const tables = new Set(planner.tables().map(({ name }) => name));
     let budgetDb = this.#goal.maxDrop === undefined ? this.#wanted : FIRST_DROP_BUDGET_DB;
     for (let round = 0; round <= MAX_TIGHTENINGS && !this.#isStopped(); round++) {
       const those = this.#goal.budget.floatBiases.map((bias) => {
-        const { fixed, float: model } = this.#planner;
+        const { fixed, float: model } = planner;
         const assigned = [...fastestForms(model.graph, selection, costs, 10 ** (-budgetDb / 10), bias)].filter(([{ name }]) => !fixed.has(name));
         const kept = [...choices.others].filter(([name]) => fixed.has(name) || tables.has(name));
         const reasonOf = (node: Node) => measuredReason(node, selection.nodes.get(node), costs);
@@ -353,7 +415,7 @@ export class Search {
     for (const one of this.#contenders) if (one.integerNodes === 0) this.#speedups.set(one, this.#cleanSpeedup);
     const quietest = [...this.#contenders].sort((a, b) => b.sqnrDb - a.sqnrDb);
     const good = this.#contenders.filter((one) => this.#keepsBudget(one));
-    const chosen = [...new Set([this.#contenders[0]!, ...good, ...quietest])].filter((one) => !known(one) && !this.#refuted.has(one)).slice(0, MAX_TIMED);
+    const chosen = [...new Set([this.#contenders[0]!, ...good, ...quietest])].filter((one) => !known(one) && !this.#out.has(one)).slice(0, MAX_TIMED);
     if (chosen.length > 0) {
       const staged = [];
       for (const [i, { planned, staged: kept }] of chosen.entries()) staged.push(kept ?? (await this.#stage(this.#planner.quantize(planned).model, `search-${i}.onnx`)));
