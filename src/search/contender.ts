@@ -37,9 +37,9 @@ export function describe(best: Timed, timed: readonly Timed[]): Change[] {
 }
 
 /** The noises of nodes alone, in proportion so that they add up to what all of them together make. */
-export function inProportion(noise: ReadonlyMap<string, number>, sqnrDb: number): Map<string, number> {
+export function inProportion(noise: ReadonlyMap<string, number>, together: number): Map<string, number> {
   const sum = [...noise.values()].reduce((total, power) => total + power, 0);
-  const factor = sum > 0 && Number.isFinite(sqnrDb) ? 10 ** (-sqnrDb / 10) / sum : 1;
+  const factor = sum > 0 && Number.isFinite(together) ? together / sum : 1;
   return new Map([...noise].map(([name, power]) => [name, power * factor]));
 }
 

@@ -1,4 +1,6 @@
+import { performance } from 'node:perf_hooks';
 import type { NodeTime } from '../evaluation/profile-nodes.js';
+import type { PairedTimes } from '../evaluation/time.js';
 import { constantBytes } from '../graph/constant-bytes.js';
 import type { Model, Node } from '../graph/model.js';
 import { medianRatioInterval, statsOf, type MedianInterval } from '../metrics/statistics.js';
@@ -8,7 +10,7 @@ import { stageModel, type StagedModel } from '../runtime/staged-model.js';
 import { choosePlan, FASTER, keepsBudget } from './choose-plan.js';
 import { chooseRanges } from './choose-ranges.js';
 import { describe, inProportion, integerNodes, planKey, type Contender, type Timed } from './contender.js';
-import { fastestForms, type AssignmentCosts, type FormCost } from './fastest-assignment.js';
+import { assignmentTime, fastestForms, type AssignmentCosts, type FormCost } from './fastest-assignment.js';
 import { measureNoise, profileModel, timeModels } from './measure.js';
 import { reasonOfNoGain } from './no-gain.js';
 import { proposeMigrations, scaledMeans, type Migration, type RangeSamples } from './migrate-scales.js';
@@ -33,6 +35,12 @@ const SATURATION_DB = 1;
 const FIRST_DROP_BUDGET_DB = 10;
 const DROP_STEP_DB = 6;
 
+/** How much quieter than asked for an assignment must be for a louder and faster one to be looked for. */
+const MIN_ROOM_DB = 1.5;
+
+/** What static nodes make of the noise at least, where the shares of other forms would leave them less. */
+const LEAST_STATIC_SHARE = 0.1;
+
 /** What is asked beyond what a plan lacked on samples that it was confirmed on. */
 const BEYOND_MISSING_DB = 1;
 
@@ -52,8 +60,18 @@ const QUIET_SHARE = 1.25;
 /** Room on disk for plans that were judged and may be timed. */
 const MAX_STAGED_BYTES = 500e6;
 
-/** Plans that are timed at most. */
+/** Plans that are timed at most, and at least, however long a run takes. */
 const MAX_TIMED = 10;
+const LEAST_PLANS_TIMED = 3;
+
+/** Pairs of runs that timing a plan takes at least, warm-up included; for a first look at all plans there is this share of the time. */
+const LEAST_PAIRS = 7;
+const FIRST_SHARE = 0.6;
+
+/** Repetitions of timings that have not decided, the plans that they are for, and how far apart the ends of an interval may be among equals. */
+const MAX_REPETITIONS = 4;
+const MAX_RIVALS = 2;
+const MAX_WIDTH = 1.1;
 const CLEAN_BUDGET_MS = 1_500;
 
 /** Choices to try. */
@@ -93,6 +111,8 @@ export class Search {
   /** Plans that are not to be chosen: given up, or like another one that is quieter. */
   readonly #out = new Set<Contender>();
   readonly #changes: Change[] = [];
+  readonly #times = new Map<Contender, PairedTimes>();
+  readonly #begun = performance.now();
   #floatMs = 1;
   #stagedBytes = 0;
   #floatTimes: readonly NodeTime[] | undefined;
@@ -134,7 +154,8 @@ export class Search {
     const isPromising = (one: Contender) => one.integerNodes > 0 && (this.#speedups.get(one)?.median ?? 0) >= FASTER && this.#keepsBudget(one) && !this.#out.has(one);
     if (missingDb > 0 && this.#costs && !this.#contenders.some(isPromising) && !this.#isStopped()) {
       const { choices, costs } = this.#costs;
-      const noise = costs.noise.size > 0 ? costs.noise : await this.#noiseOf(choices);
+      const noise = costs.noise.size > 0 ? costs.noise : await this.#noiseOf(choices, costs);
+      this.#costs = { choices, costs: { ...costs, noise } };
       await this.#tryAssignments(choices, { ...costs, noise });
     }
     return this.#contenders.length > this.#out.size ? this.#conclude() : undefined;
@@ -361,40 +382,73 @@ export class Search {
       const alone = inForm.find((one) => one.choices.float === float) ?? inForm[0];
       if (alone) for (const [name, cost] of await this.#costsOf(form, nodes, alone)) forms.set(name, [...(forms.get(name) ?? []), cost]);
     }
-    const noise = this.#keepsBudget(start) ? new Map<string, number>() : await this.#noiseOf(choices);
-    const costs = { times, noise, forms };
+    const alone = { times, noise: new Map<string, number>(), forms };
+    const costs = this.#keepsBudget(start) ? alone : { ...alone, noise: await this.#noiseOf(choices, alone) };
     this.#costs = { choices, costs };
     await this.#tryAssignments(choices, costs);
   }
 
-  /** Noise of each static node alone, so that all of them add up to what the plan of these choices makes. */
-  async #noiseOf(choices: Choices): Promise<Map<string, number>> {
-    const start = this.#contenders.find((one) => one.choices === choices)!;
+  /**
+   * Noise of each static node alone that is worth its time, so that all of them add up to what they make together: what is better in another form
+   * where noise costs nothing is no better in static form where it does.
+   */
+  async #noiseOf(choices: Choices, costs: AssignmentCosts): Promise<Map<string, number>> {
+    const proposal = this.#assign(choices, costs, Infinity, Math.max(...this.#goal.budget.floatBiases), 'node by node, by time alone');
+    const [tried] = await this.#try([proposal]);
+    const free = tried ?? this.#known(proposal);
+    if (!free) return new Map();
     const { threads, budget } = this.#goal;
     const limits = { threads, floatMs: this.#floatMs, budgetMs: budget.noiseMs, runs: budget.noiseRuns };
-    return inProportion(await measureNoise(this.#job, this.#planner, start.planned, limits), start.sqnrDb);
+    const ofOthers = [...free.choices.others].reduce((sum, [name, { form }]) => sum + (costs.forms.get(name)?.find((cost) => cost.form === form)?.noise ?? 0), 0);
+    const together = 10 ** (-free.sqnrDb / 10);
+    return inProportion(await measureNoise(this.#job, this.#planner, free.planned, limits), Math.max(together - ofOthers, LEAST_STATIC_SHARE * together));
   }
 
+  /** Assignments under the budget: it shrinks where the nodes' noises together come to more than their sum, and grows where they come to less. */
   async #tryAssignments(choices: Choices, costs: AssignmentCosts): Promise<void> {
+    const [, ...otherBiases] = [...new Set([1, ...this.#goal.budget.floatBiases])];
+    const isDrop = this.#goal.maxDrop !== undefined;
+    let budgetDb = isDrop ? FIRST_DROP_BUDGET_DB : this.#wanted;
+    let keptDb: number | undefined;
+    for (let round = 0; round <= MAX_TIGHTENINGS && !this.#isStopped(); round++) {
+      const proposal = this.#assign(choices, costs, budgetDb);
+      const [tried] = await this.#try([proposal]);
+      const one = tried ?? this.#known(proposal);
+      if (!one || costs.noise.size === 0) break;
+      if (!this.#keepsBudget(one)) {
+        if (keptDb !== undefined) break;
+        budgetDb += isDrop ? DROP_STEP_DB : Math.max(this.#wanted - one.sqnrDb, 1);
+        continue;
+      }
+      keptDb = budgetDb;
+      // Room that is left is worth time.
+      if (isDrop || this.#isLate() || round === MAX_TIGHTENINGS || one.sqnrDb < this.#wanted + MIN_ROOM_DB) break;
+      budgetDb -= one.sqnrDb - this.#wanted - MIN_ROOM_DB / 2;
+    }
+    if (this.#isStopped()) return;
+    const settledDb = keptDb ?? budgetDb;
+    await this.#try(otherBiases.slice(0, this.#isLate() ? 1 : undefined).map((bias) => this.#assign(choices, costs, settledDb, bias)));
+  }
+
+  /** The fastest assignment by what was measured, with float time counted `bias` times. */
+  #assign(choices: Choices, costs: AssignmentCosts, budgetDb: number, bias = 1, label = `node by node${bias === 1 ? '' : `, float time × ${bias}`}`): Proposal {
     const planner = this.#planner.of(choices);
     const selection = planner.select();
     const tables = new Set(planner.tables().map(({ name }) => name));
-    let budgetDb = this.#goal.maxDrop === undefined ? this.#wanted : FIRST_DROP_BUDGET_DB;
-    for (let round = 0; round <= MAX_TIGHTENINGS && !this.#isStopped(); round++) {
-      const those = this.#goal.budget.floatBiases.map((bias) => {
-        const { fixed, float: model } = planner;
-        const assigned = [...fastestForms(model.graph, selection, costs, 10 ** (-budgetDb / 10), bias)].filter(([{ name }]) => !fixed.has(name));
-        const kept = [...choices.others].filter(([name]) => fixed.has(name) || tables.has(name));
-        const reasonOf = (node: Node) => measuredReason(node, selection.nodes.get(node), costs);
-        const float = new Map(assigned.flatMap(([node, form]) => (form === 'float' ? [[node.name, reasonOf(node)] as const] : [])));
-        const others = new Map([...kept, ...assigned.flatMap(([node, form]) => (form === 'float' ? [] : [[node.name, { form, reason: reasonOf(node) }] as const]))]);
-        return { label: `node by node${bias === 1 ? '' : `, float time × ${bias}`}`, choices: { ...choices, float, others }, allStatic: false };
-      });
-      const tried = await this.#try(those);
-      if (tried.length === 0) return;
-      if (costs.noise.size === 0 || tried.some((one) => this.#keepsBudget(one))) return;
-      budgetDb += this.#goal.maxDrop === undefined ? Math.max(this.#wanted - Math.max(...tried.map(({ sqnrDb }) => sqnrDb)), 1) : DROP_STEP_DB;
-    }
+    const { fixed, float: model } = planner;
+    const budget = budgetDb === Infinity ? Infinity : 10 ** (-budgetDb / 10);
+    const assigned = [...fastestForms(model.graph, selection, costs, budget, bias)].filter(([{ name }]) => !fixed.has(name));
+    const kept = [...choices.others].filter(([name]) => fixed.has(name) || tables.has(name));
+    const reasonOf = (node: Node) => measuredReason(node, selection.nodes.get(node), costs);
+    const float = new Map(assigned.flatMap(([node, form]) => (form === 'float' ? [[node.name, reasonOf(node)] as const] : [])));
+    const others = new Map([...kept, ...assigned.flatMap(([node, form]) => (form === 'float' ? [] : [[node.name, { form, reason: reasonOf(node) }] as const]))]);
+    return { label, choices: { ...choices, float, others }, allStatic: false };
+  }
+
+  /** The plan of these choices, where it was tried under whatever name. */
+  #known({ choices }: Proposal): Contender | undefined {
+    const key = planKey(this.#planner.plan(this.#ranges, choices));
+    return this.#contenders.find((one) => one.key === key);
   }
 
   /** Times of nodes in a model in which they are all in one form, and an equal share of its noise for each. */
@@ -409,20 +463,69 @@ export class Search {
     return profileModel(this.#job, model, this.#floatMs, this.#goal.threads);
   }
 
-  /** Times the plans that may win and were not timed yet, in turn with the float model. What stays float runs as the float model after clean-up does. */
+  /**
+   * Times the plans that may win and were not timed yet, in turn with the float model: those that should be fastest first, as many as there is time
+   * for, and those between which the clock has not decided again. What stays float runs as the float model after clean-up does.
+   */
   async #time(): Promise<(Timed & { readonly contender: Contender })[]> {
-    const known = (one: Contender) => this.#speedups.has(one);
     for (const one of this.#contenders) if (one.integerNodes === 0) this.#speedups.set(one, this.#cleanSpeedup);
+    const known = (one: Contender) => this.#speedups.has(one);
+    const { timingMs } = this.#goal.budget;
     const quietest = [...this.#contenders].sort((a, b) => b.sqnrDb - a.sqnrDb);
-    const good = this.#contenders.filter((one) => this.#keepsBudget(one));
-    const chosen = [...new Set([this.#contenders[0]!, ...good, ...quietest])].filter((one) => !known(one) && !this.#out.has(one)).slice(0, MAX_TIMED);
-    if (chosen.length > 0) {
-      const staged = [];
-      for (const [i, { planned, staged: kept }] of chosen.entries()) staged.push(kept ?? (await this.#stage(this.#planner.quantize(planned).model, `search-${i}.onnx`)));
-      const times = await timeModels(this.#job, staged, this.#goal.threads, this.#goal.budget.timingMs);
-      for (const [i, one] of chosen.entries()) this.#speedups.set(one, medianRatioInterval(times[i]!.baselineMs, times[i]!.candidateMs));
+    const [first, ...good] = this.#contenders.filter((one) => this.#keepsBudget(one)).sort((a, b) => this.#predictedMs(a) - this.#predictedMs(b));
+    const most = Math.max(LEAST_PLANS_TIMED, Math.min(MAX_TIMED, Math.floor((FIRST_SHARE * timingMs) / (LEAST_PAIRS * 2 * this.#floatMs))));
+    const ordered = new Set([...(first ? [first] : []), this.#contenders[0]!, ...good, ...quietest]);
+    await this.#timeMore([...ordered].filter((one) => !known(one) && !this.#out.has(one)).slice(0, most), FIRST_SHARE * timingMs);
+    const end = performance.now() + (1 - FIRST_SHARE) * timingMs;
+    while (performance.now() < end && !this.#isStopped()) {
+      const rivals = this.#undecided();
+      if (rivals.length === 0) break;
+      await this.#timeMore(rivals, ((1 - FIRST_SHARE) * timingMs) / MAX_REPETITIONS);
     }
     return this.#contenders.filter(known).map((contender) => ({ ...contender, contender, speedup: this.#speedups.get(contender)! }));
+  }
+
+  async #timeMore(those: readonly Contender[], budgetMs: number): Promise<void> {
+    if (those.length === 0) return;
+    const staged = [];
+    for (const [i, { planned, staged: kept }] of those.entries()) staged.push(kept ?? (await this.#stage(this.#planner.quantize(planned).model, `search-${i}.onnx`)));
+    const times = await timeModels(this.#job, staged, this.#goal.threads, budgetMs);
+    for (const [i, one] of those.entries()) {
+      const { baselineMs, candidateMs } = times[i]!;
+      const before = this.#times.get(one);
+      const all = { baselineMs: [...(before?.baselineMs ?? []), ...baselineMs], candidateMs: [...(before?.candidateMs ?? []), ...candidateMs] };
+      this.#times.set(one, all);
+      this.#speedups.set(one, medianRatioInterval(all.baselineMs, all.candidateMs));
+    }
+  }
+
+  /** The fastest plan inside the budget and those that may be as fast, where the clock has not decided: whether it is faster than float, or which of them is the fastest. */
+  #undecided(): Contender[] {
+    const speed = (one: Contender) => this.#speedups.get(one);
+    const good = this.#contenders.filter((one) => this.#times.has(one) && !this.#out.has(one) && speed(one) && this.#keepsBudget(one)).sort((a, b) => speed(b)!.median - speed(a)!.median);
+    const [best, ...others] = good;
+    if (!best) return [];
+    const rivals = others.filter((one) => speed(one)!.high > speed(best)!.median).slice(0, MAX_RIVALS);
+    const { low, high } = speed(best)!;
+    if (low < FASTER && high >= FASTER) return [best, ...rivals];
+    return rivals.length > 0 && high > MAX_WIDTH * low ? [best, ...rivals] : [];
+  }
+
+  /** What a run of a plan should take, by the times of its nodes; infinite where those are not known. */
+  #predictedMs({ choices }: Contender): number {
+    if (this.#costs?.choices.migration !== choices.migration) return Infinity;
+    const planner = this.#planner.of(choices);
+    const selection = planner.select();
+    const formOf = (node: Node): FormCost['form'] | undefined => {
+      const other = choices.others.get(node.name)?.form;
+      return other === 'stored' || choices.float.has(node.name) ? 'float' : other;
+    };
+    const forms = new Map(planner.float.graph.nodes.flatMap((node) => (formOf(node) === undefined ? [] : [[node, formOf(node)!] as const])));
+    return assignmentTime(planner.float.graph, selection, this.#costs!.costs, forms);
+  }
+
+  #isLate(): boolean {
+    return performance.now() - this.#begun > this.#goal.budget.totalMs;
   }
 
   #report(timed: readonly Timed[], best: Timed): SearchCandidate[] {
