@@ -28,7 +28,8 @@ import { chooseMethod, choiceSamples, type MethodTrial } from './search/choose-m
 import { FASTER } from './search/choose-plan.js';
 import { PERCENTILES } from './search/choose-ranges.js';
 import { tryBiasCorrection } from './search/correct-bias.js';
-import { observeFurther, type Migration, type Observe } from './search/migrate-scales.js';
+import { observeFurther, type Observe } from './search/migrate-scales.js';
+import type { Migration } from './search/migration.js';
 import { Planner, type Choices, type OtherNode, type PlannedModel, type PlannerOptions, type WeightForm } from './search/planner.js';
 import { recordOf, withSummary } from './search/plan-record.js';
 import { RangeSource, usableChoices, type RangeChoice } from './search/range-source.js';

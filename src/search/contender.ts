@@ -1,8 +1,10 @@
 import type { MedianInterval } from '../metrics/statistics.js';
 import type { Change } from '../passes/pass.js';
+import type { ProgressEvent } from '../progress.js';
 import { isComputeOperator } from '../runtime/kernels.js';
 import type { StagedModel } from '../runtime/staged-model.js';
 import type { Choices, PlannedModel } from './planner.js';
+import type { SearchCandidate } from './search-result.js';
 import type { Trial } from './trials.js';
 import { describeForms } from './wording.js';
 
@@ -19,6 +21,12 @@ export interface Contender extends Trial {
   readonly allStatic: boolean;
   /** Equal for plans that are carried out alike. */
   readonly key: string;
+}
+
+/** Choices to try. */
+export interface Proposal extends Pick<Contender, 'label' | 'choices' | 'allStatic'> {
+  /** Whether it may bring nothing to integers. */
+  readonly isFloat?: boolean;
 }
 
 /** A contender with its time. */
@@ -53,4 +61,27 @@ export function integerNodes({ plan, others }: PlannedModel): number {
 export function planKey({ plan, others, biases, bodies, migration }: PlannedModel): string {
   const forms = [...others].map(([name, { form }]) => [name, form]);
   return JSON.stringify([migration?.scales, plan.tensors, plan.weightType, plan.nodes.map(({ decision, constants }) => [decision, constants]), forms, Object.keys(biases), [...bodies.keys()]]);
+}
+
+/** All plans that were tried, with their figures. */
+export function candidatesOf(contenders: readonly Contender[], timed: readonly Timed[], best: Timed): SearchCandidate[] {
+  return contenders.map((one) => {
+    const { speedup = null } = timed.find(({ planned }) => planned === one.planned) ?? {};
+    return {
+      label: one.label,
+      integerNodes: one.integerNodes,
+      sqnrDb: Number.isFinite(one.sqnrDb) ? one.sqnrDb : null,
+      drop: one.drop,
+      speedup: speedup?.median ?? null,
+      speedupInterval: speedup,
+      weightBytes: one.weightBytes,
+      chosen: one.planned === best.planned,
+    };
+  });
+}
+
+/** How far a search is. */
+export function progressOf(contenders: readonly Contender[]): ProgressEvent {
+  const quietest = Math.max(...contenders.map(({ sqnrDb }) => sqnrDb));
+  return { stage: `searching: ${contenders.length} plans, the best ${quietest.toFixed(1)} dB`, done: contenders.length, unit: 'plans' };
 }

@@ -6,6 +6,7 @@ import { Names } from '../graph/names.js';
 import { migrateScales, scaleOf, scaleSteps, siteWeightMaxima, type MigrationSite, type SiteScales } from '../quantization/scale-migration.js';
 import { stageModel } from '../runtime/staged-model.js';
 import { bytesOf, tensorFromArray } from '../tensor/tensor.js';
+import type { Migration } from './migration.js';
 import type { ChannelMeans, Planner } from './planner.js';
 import type { TrialJob } from './trials.js';
 
@@ -17,18 +18,6 @@ const MAX_WEIGHT_BYTES = 1e9;
 
 /** Samples that show the largest magnitudes of channels. */
 const MAX_SAMPLES = 16;
-
-/** Scales that were moved from activations into weights. */
-export interface Migration {
-  readonly alpha: number;
-  readonly scales: readonly SiteScales[];
-  /** The float model with them. */
-  readonly float: Model;
-  /** Values of it that are new, with the value that each is made from. */
-  readonly inserted: ReadonlyMap<string, string>;
-  /** What was observed of the values that are not what they were. */
-  readonly records: Observations['tensors'];
-}
 
 /** Observes values of a model over the samples of these names. */
 export type Observe = (model: Model, values: readonly string[], samples: readonly string[]) => Promise<Observations['tensors']>;

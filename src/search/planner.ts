@@ -14,7 +14,7 @@ import { withBlockProducts } from '../quantization/weight-only-products.js';
 import { selectWeightOnly } from '../quantization/weight-only-select.js';
 import { isComputeOperator } from '../runtime/kernels.js';
 import type { QuantizedType } from '../tensor/affine.js';
-import type { Migration } from './migrate-scales.js';
+import type { Migration } from './migration.js';
 import { rangeLabel, type RangeChoice, type RangeSource } from './range-source.js';
 
 /** Means of the channels of values, by value name. */

@@ -1,24 +1,26 @@
 import { performance } from 'node:perf_hooks';
 import type { NodeTime } from '../evaluation/profile-nodes.js';
-import type { PairedTimes } from '../evaluation/time.js';
 import { constantBytes } from '../graph/constant-bytes.js';
 import type { Model, Node } from '../graph/model.js';
 import { medianRatioInterval, statsOf, type MedianInterval } from '../metrics/statistics.js';
 import type { Change } from '../passes/pass.js';
-import type { ProgressListener } from '../progress.js';
 import { stageModel, type StagedModel } from '../runtime/staged-model.js';
 import { choosePlan, FASTER, keepsBudget } from './choose-plan.js';
 import { chooseRanges } from './choose-ranges.js';
-import { describe, inProportion, integerNodes, planKey, type Contender, type Timed } from './contender.js';
-import { assignmentTime, fastestForms, type AssignmentCosts, type FormCost } from './fastest-assignment.js';
+import { candidatesOf, progressOf, describe, inProportion, integerNodes, planKey, type Contender, type Proposal, type Timed } from './contender.js';
+import { assignForms, predictedTime } from './assign-forms.js';
+import type { AssignmentCosts, FormCost } from './fastest-assignment.js';
 import { measureNoise, profileModel, timeModels } from './measure.js';
 import { reasonOfNoGain } from './no-gain.js';
-import { proposeMigrations, scaledMeans, type Migration, type RangeSamples } from './migrate-scales.js';
-import { OTHER_FORMS, type Choices, type OtherForm, type PlannedModel, type Planner } from './planner.js';
+import { OTHER_FORMS, type Choices, type OtherForm, type Planner } from './planner.js';
+import { PlanClock } from './plan-clock.js';
 import type { RangeSource } from './range-source.js';
-import type { SearchCandidate, SearchGoal, SearchResult } from './search-result.js';
+import type { SearchControl, Refutation } from './search-control.js';
+import type { SearchGoal, SearchResult } from './search-result.js';
 import { otherFormTime, timeTable } from './time-table.js';
-import { FORM_NAMES, measuredReason, weightsLabel } from './wording.js';
+import { withStored } from './store-weights.js';
+import { describeMigration, tryMigration } from './try-migration.js';
+import { FORM_NAMES, weightsLabel } from './wording.js';
 import { judgeModels, judgeStaged, type Trial, type TrialJob } from './trials.js';
 
 /** The plan that the search starts from, in words. */
@@ -47,10 +49,6 @@ const BEYOND_MISSING_DB = 1;
 /** What nodes in bodies must win at the worst output to stay in float. */
 const BODY_GAIN_DB = 1;
 
-/** What moved scales must win at the worst output to be kept, and how near the float model must stay to what it was. */
-const MIGRATION_GAIN_DB = 1;
-const SAME_FLOAT_DB = 60;
-
 /** Nodes that are judged one by one at most, a session each. */
 const MAX_JUDGED_ALONE = 12;
 
@@ -60,39 +58,8 @@ const QUIET_SHARE = 1.25;
 /** Room on disk for plans that were judged and may be timed. */
 const MAX_STAGED_BYTES = 500e6;
 
-/** Plans that are timed at most, and at least, however long a run takes. */
-const MAX_TIMED = 10;
-const LEAST_PLANS_TIMED = 3;
-
-/** Pairs of runs that timing a plan takes at least, warm-up included; for a first look at all plans there is this share of the time. */
-const LEAST_PAIRS = 7;
-const FIRST_SHARE = 0.6;
-
-/** Repetitions of timings that have not decided, the plans that they are for, and how far apart the ends of an interval may be among equals. */
-const MAX_REPETITIONS = 4;
-const MAX_RIVALS = 2;
-const MAX_WIDTH = 1.1;
+/** Time in which the float model after clean-up is timed. */
 const CLEAN_BUDGET_MS = 1_500;
-
-/** Choices to try. */
-interface Proposal extends Pick<Contender, 'label' | 'choices' | 'allStatic'> {
-  /** Whether it may bring nothing to integers. */
-  readonly isFloat?: boolean;
-}
-
-/** Why a plan that was chosen is given up: by how many dB it misses the budget on samples that it was confirmed on, or that it is slower than float. */
-export interface Refutation {
-  readonly planned: PlannedModel;
-  readonly missingDb: number;
-}
-
-/** What a search may use beside models, and how it is watched and stopped. */
-export interface SearchControl {
-  /** Where further ranges come from; without, no scales are moved. */
-  readonly rangeSamples?: RangeSamples;
-  readonly onProgress?: ProgressListener | undefined;
-  readonly isStopped: () => boolean;
-}
 
 /**
  * Looks for the fastest plan inside an error budget, on this machine: which nodes are static, which dynamic and which stay in float, with which
@@ -103,15 +70,12 @@ export class Search {
   readonly #planner: Planner;
   readonly #ranges: RangeSource;
   readonly #goal: SearchGoal;
-  readonly #rangeSamples: RangeSamples | undefined;
-  readonly #onProgress: ProgressListener | undefined;
-  readonly #isStopped: () => boolean;
+  readonly #control: SearchControl;
   readonly #contenders: Contender[] = [];
-  readonly #speedups = new Map<Contender, MedianInterval | null>();
+  readonly #clock: PlanClock;
   /** Plans that are not to be chosen: given up, or like another one that is quieter. */
   readonly #out = new Set<Contender>();
   readonly #changes: Change[] = [];
-  readonly #times = new Map<Contender, PairedTimes>();
   readonly #begun = performance.now();
   #floatMs = 1;
   #stagedBytes = 0;
@@ -126,10 +90,9 @@ export class Search {
     this.#planner = planner;
     this.#ranges = ranges;
     this.#goal = goal;
-    this.#rangeSamples = control.rangeSamples;
-    this.#onProgress = control.onProgress;
-    this.#isStopped = control.isStopped;
+    this.#control = control;
     this.#leastDb = goal.minSqnrDb + goal.flatteryDb;
+    this.#clock = new PlanClock(job, planner, goal);
   }
 
   /** Runs the search from the plan with all nodes on integers. Where it is stopped, gives the best so far. */
@@ -138,11 +101,11 @@ export class Search {
     let choices = start;
     await this.#try([{ label, choices, allStatic: true }]);
     for (const step of [this.#tryWeights, this.#tryMigration, this.#tryRanges, this.#tryBodies]) {
-      if (this.#isStopped()) break;
+      if (this.#control.isStopped()) break;
       choices = (await step.call(this, choices)) ?? choices;
     }
-    if (!this.#isStopped()) await this.#tryForms(choices);
-    if (!this.#isStopped()) await this.#tryFloat(choices);
+    if (!this.#control.isStopped()) await this.#tryForms(choices);
+    if (!this.#control.isStopped()) await this.#tryFloat(choices);
     return this.#conclude();
   }
 
@@ -151,8 +114,8 @@ export class Search {
     const refuted = this.#contenders.find((one) => one.planned === planned)!;
     this.#out.add(refuted);
     if (missingDb > 0) this.#leastDb = Math.max(this.#leastDb, refuted.sqnrDb + missingDb + BEYOND_MISSING_DB);
-    const isPromising = (one: Contender) => one.integerNodes > 0 && (this.#speedups.get(one)?.median ?? 0) >= FASTER && this.#keepsBudget(one) && !this.#out.has(one);
-    if (missingDb > 0 && this.#costs && !this.#contenders.some(isPromising) && !this.#isStopped()) {
+    const isPromising = (one: Contender) => one.integerNodes > 0 && (this.#clock.speedup(one)?.median ?? 0) >= FASTER && this.#keepsBudget(one) && !this.#out.has(one);
+    if (missingDb > 0 && this.#costs && !this.#contenders.some(isPromising) && !this.#control.isStopped()) {
       const { choices, costs } = this.#costs;
       const noise = costs.noise.size > 0 ? costs.noise : await this.#noiseOf(choices, costs);
       this.#costs = { choices, costs: { ...costs, noise } };
@@ -170,10 +133,10 @@ export class Search {
       choices: best.choices,
       label: best.label,
       sqnrDb: best.sqnrDb,
-      candidates: this.#report(timed, best),
+      candidates: candidatesOf(this.#contenders, timed, best),
       cleanSpeedup: this.#cleanSpeedup,
       noGain,
-      changes: [...this.#changes, ...this.#describeMigration(best), ...describe(best, timed)],
+      changes: [...this.#changes, ...describeMigration(best, this.#contenders), ...describe(best, timed)],
     };
   }
 
@@ -217,7 +180,7 @@ export class Search {
     const judged = await judgeStaged(this.#job, staged.map(({ model }) => model), this.#goal.run);
     const contenders = planned.map((one, i): Contender => ({ ...one, ...judged[i]!, weightBytes: staged[i]!.weightBytes, staged: staged[i]!.keeps ? staged[i]!.model : undefined }));
     this.#contenders.push(...contenders);
-    this.#tell();
+    this.#control.onProgress?.(progressOf(this.#contenders));
     return contenders;
   }
 
@@ -242,48 +205,14 @@ export class Search {
     return best.choices;
   }
 
-  /** Scales moved from activations into weights, where the budget is not kept without: with several shares, of which the best is kept. */
+  /** Scales moved from activations into weights, where the budget is not kept without. */
   async #tryMigration(choices: Choices): Promise<Choices | undefined> {
     const before = this.#contenders.find((one) => one.choices === choices);
-    if (!before || !this.#rangeSamples || (this.#keepsBudget(before) && !this.#goal.budget.rangesAlways)) return undefined;
-    const migrations = await proposeMigrations(this.#job, this.#planner, this.#rangeSamples);
-    const sites = this.#planner.migrationSites();
-    const tried = await this.#try(
-      migrations.map((migration) => ({
-        label: `${before.label}, scales moved into weights (α = ${migration.alpha})`,
-        choices: { ...choices, migration, means: choices.means && scaledMeans(choices.means, sites, migration) },
-        allStatic: true,
-      })),
-    );
-    const [best] = [...tried].sort((a, b) => b.sqnrDb - a.sqnrDb);
-    const gains = best !== undefined && best.sqnrDb > before.sqnrDb + MIGRATION_GAIN_DB && (await this.#staysSame(best.choices.migration!));
-    // They are equally fast: the quietest stands for all.
-    for (const one of tried) if (one !== best || !gains) this.#out.add(one);
-    if (!gains) return undefined;
-    return (await this.#trySignedAgain(best)) ?? best.choices;
-  }
-
-  /** Whether the float model gives what it gave before scales were moved, but for rounding. */
-  async #staysSame({ float }: Migration): Promise<boolean> {
-    const [judged] = await judgeModels(this.#job, [float], 'simulated');
-    return judged!.sqnrDb >= SAME_FLOAT_DB;
-  }
-
-  /** Signed weights, whose kernels are faster, where unsigned ones were taken because nothing else was quiet enough before scales were moved. */
-  async #trySignedAgain({ label, choices }: Contender): Promise<Choices | undefined> {
-    const weights = this.#goal.otherWeights.find(({ weightType }) => weightType === 'int8');
-    if (choices.weights.weightType !== 'uint8' || !weights) return undefined;
-    const [signed] = await this.#try([{ label: `${label}, ${weightsLabel(weights)}`, choices: { ...choices, weights }, allStatic: true }]);
-    return signed && signed.sqnrDb >= this.#goal.minSqnrDb ? signed.choices : undefined;
-  }
-
-  #describeMigration({ choices: { migration } }: Pick<Contender, 'choices'>): Change[] {
-    if (!migration) return [];
-    const figure = (those: readonly Contender[]) => `${Math.max(...those.map(({ sqnrDb }) => sqnrDb)).toFixed(1)} dB`;
-    const wholes = this.#contenders.filter(({ allStatic }) => allStatic);
-    const [without, moved] = [wholes.filter((one) => !one.choices.migration), wholes.filter((one) => one.choices.migration === migration)];
-    const message = `the channels of ${migration.scales.length} activations were scaled, and the weights that they meet the other way (α = ${migration.alpha}): ${figure(without)} → ${figure(moved)}`;
-    return [{ pass: 'scale-migration', names: migration.scales.map(({ value }) => value), message }];
+    if (!before || !this.#control.rangeSamples || (this.#keepsBudget(before) && !this.#goal.budget.rangesAlways)) return undefined;
+    const tools = { job: this.#job, planner: this.#planner, rangeSamples: this.#control.rangeSamples, goal: this.#goal, tryPlans: (those: readonly Proposal[]) => this.#try(those) };
+    const { kept, tried } = await tryMigration(before, tools);
+    for (const one of tried) if (one.choices !== kept) this.#out.add(one);
+    return kept;
   }
 
   /** Ranges tensor by tensor, where the one method for all is far too noisy. */
@@ -337,14 +266,7 @@ export class Search {
   /** The float model after clean-up, as it is and with weights that are integers in the file: what is written where no integers win. */
   async #tryFloat(choices: Choices): Promise<void> {
     if (!this.#goal.mixes || this.#planner.fixed.size > 0) return;
-    const because = 'nothing wins by integers, by measurement';
-    const left = (names: Iterable<string>) => new Map([...names].map((name) => [name, `left in float: ${because}`] as const));
-    const selected = [...this.#planner.select().nodes.keys()].map(({ name }) => name);
-    const common = { ...choices, migration: undefined, means: undefined, ranges: new Map(), bodies: left(this.#planner.nodesInBodies().map(({ name }) => name)) };
-    const storing = (names: readonly string[]): Choices => {
-      const others = new Map(names.map((name) => [name, { form: 'stored', reason: `its weight is stored in 8 bits and read as float: ${because}` }] as const));
-      return { ...common, others, float: left(selected.filter((name) => !others.has(name))) };
-    };
+    const storing = (names: readonly string[]) => withStored(this.#planner, choices, names);
     const storable = this.#planner.storableNodes().map(({ name }) => name);
     await this.#try([{ label: 'float after clean-up', choices: storing([]), allStatic: false, isFloat: true }]);
     const [found] = storable.length > 0 ? await this.#try([{ label: 'float, weights stored in 8 bits', choices: storing(storable), allStatic: false, isFloat: true }]) : [];
@@ -373,7 +295,7 @@ export class Search {
         { label: `products ${FORM_NAMES[form]}, the rest float`, choices: { ...choices, others, float }, allStatic: false },
       ]),
     );
-    if (this.#isStopped() || this.#goal.prefer === 'integer') return;
+    if (this.#control.isStopped() || this.#goal.prefer === 'integer') return;
     this.#floatTimes = await this.#profile(planner.float);
     const times = timeTable(graph, this.#floatTimes, await this.#profile(planner.quantize(start.planned).model));
     const forms = new Map<string, FormCost[]>();
@@ -410,7 +332,7 @@ export class Search {
     const isDrop = this.#goal.maxDrop !== undefined;
     let budgetDb = isDrop ? FIRST_DROP_BUDGET_DB : this.#wanted;
     let keptDb: number | undefined;
-    for (let round = 0; round <= MAX_TIGHTENINGS && !this.#isStopped(); round++) {
+    for (let round = 0; round <= MAX_TIGHTENINGS && !this.#control.isStopped(); round++) {
       const proposal = this.#assign(choices, costs, budgetDb);
       const [tried] = await this.#try([proposal]);
       const one = tried ?? this.#known(proposal);
@@ -425,24 +347,14 @@ export class Search {
       if (isDrop || this.#isLate() || round === MAX_TIGHTENINGS || one.sqnrDb < this.#wanted + MIN_ROOM_DB) break;
       budgetDb -= one.sqnrDb - this.#wanted - MIN_ROOM_DB / 2;
     }
-    if (this.#isStopped()) return;
+    if (this.#control.isStopped()) return;
     const settledDb = keptDb ?? budgetDb;
     await this.#try(otherBiases.slice(0, this.#isLate() ? 1 : undefined).map((bias) => this.#assign(choices, costs, settledDb, bias)));
   }
 
   /** The fastest assignment by what was measured, with float time counted `bias` times. */
   #assign(choices: Choices, costs: AssignmentCosts, budgetDb: number, bias = 1, label = `node by node${bias === 1 ? '' : `, float time × ${bias}`}`): Proposal {
-    const planner = this.#planner.of(choices);
-    const selection = planner.select();
-    const tables = new Set(planner.tables().map(({ name }) => name));
-    const { fixed, float: model } = planner;
-    const budget = budgetDb === Infinity ? Infinity : 10 ** (-budgetDb / 10);
-    const assigned = [...fastestForms(model.graph, selection, costs, budget, bias)].filter(([{ name }]) => !fixed.has(name));
-    const kept = [...choices.others].filter(([name]) => fixed.has(name) || tables.has(name));
-    const reasonOf = (node: Node) => measuredReason(node, selection.nodes.get(node), costs);
-    const float = new Map(assigned.flatMap(([node, form]) => (form === 'float' ? [[node.name, reasonOf(node)] as const] : [])));
-    const others = new Map([...kept, ...assigned.flatMap(([node, form]) => (form === 'float' ? [] : [[node.name, { form, reason: reasonOf(node) }] as const]))]);
-    return { label, choices: { ...choices, float, others }, allStatic: false };
+    return { label, choices: assignForms(this.#planner.of(choices), choices, costs, budgetDb, bias), allStatic: false };
   }
 
   /** The plan of these choices, where it was tried under whatever name. */
@@ -463,90 +375,24 @@ export class Search {
     return profileModel(this.#job, model, this.#floatMs, this.#goal.threads);
   }
 
-  /**
-   * Times the plans that may win and were not timed yet, in turn with the float model: those that should be fastest first, as many as there is time
-   * for, and those between which the clock has not decided again. What stays float runs as the float model after clean-up does.
-   */
   async #time(): Promise<(Timed & { readonly contender: Contender })[]> {
-    for (const one of this.#contenders) if (one.integerNodes === 0) this.#speedups.set(one, this.#cleanSpeedup);
-    const known = (one: Contender) => this.#speedups.has(one);
-    const { timingMs } = this.#goal.budget;
+    for (const one of this.#contenders) if (one.integerNodes === 0) this.#clock.set(one, this.#cleanSpeedup);
     const quietest = [...this.#contenders].sort((a, b) => b.sqnrDb - a.sqnrDb);
     const [first, ...good] = this.#contenders.filter((one) => this.#keepsBudget(one)).sort((a, b) => this.#predictedMs(a) - this.#predictedMs(b));
-    const most = Math.max(LEAST_PLANS_TIMED, Math.min(MAX_TIMED, Math.floor((FIRST_SHARE * timingMs) / (LEAST_PAIRS * 2 * this.#floatMs))));
     const ordered = new Set([...(first ? [first] : []), this.#contenders[0]!, ...good, ...quietest]);
-    await this.#timeMore([...ordered].filter((one) => !known(one) && !this.#out.has(one)).slice(0, most), FIRST_SHARE * timingMs);
-    const end = performance.now() + (1 - FIRST_SHARE) * timingMs;
-    while (performance.now() < end && !this.#isStopped()) {
-      const rivals = this.#undecided();
-      if (rivals.length === 0) break;
-      await this.#timeMore(rivals, ((1 - FIRST_SHARE) * timingMs) / MAX_REPETITIONS);
-    }
-    return this.#contenders.filter(known).map((contender) => ({ ...contender, contender, speedup: this.#speedups.get(contender)! }));
-  }
-
-  async #timeMore(those: readonly Contender[], budgetMs: number): Promise<void> {
-    if (those.length === 0) return;
-    const staged = [];
-    for (const [i, { planned, staged: kept }] of those.entries()) staged.push(kept ?? (await this.#stage(this.#planner.quantize(planned).model, `search-${i}.onnx`)));
-    const times = await timeModels(this.#job, staged, this.#goal.threads, budgetMs);
-    for (const [i, one] of those.entries()) {
-      const { baselineMs, candidateMs } = times[i]!;
-      const before = this.#times.get(one);
-      const all = { baselineMs: [...(before?.baselineMs ?? []), ...baselineMs], candidateMs: [...(before?.candidateMs ?? []), ...candidateMs] };
-      this.#times.set(one, all);
-      this.#speedups.set(one, medianRatioInterval(all.baselineMs, all.candidateMs));
-    }
-  }
-
-  /** The fastest plan inside the budget and those that may be as fast, where the clock has not decided: whether it is faster than float, or which of them is the fastest. */
-  #undecided(): Contender[] {
-    const speed = (one: Contender) => this.#speedups.get(one);
-    const good = this.#contenders.filter((one) => this.#times.has(one) && !this.#out.has(one) && speed(one) && this.#keepsBudget(one)).sort((a, b) => speed(b)!.median - speed(a)!.median);
-    const [best, ...others] = good;
-    if (!best) return [];
-    const rivals = others.filter((one) => speed(one)!.high > speed(best)!.median).slice(0, MAX_RIVALS);
-    const { low, high } = speed(best)!;
-    if (low < FASTER && high >= FASTER) return [best, ...rivals];
-    return rivals.length > 0 && high > MAX_WIDTH * low ? [best, ...rivals] : [];
+    await this.#clock.time([...ordered].filter((one) => !this.#out.has(one)), { floatMs: this.#floatMs, mayWin: (one) => this.#keepsBudget(one), isStopped: this.#control.isStopped });
+    return this.#contenders.flatMap((contender) => {
+      const speedup = this.#clock.speedup(contender);
+      return speedup === undefined ? [] : [{ ...contender, contender, speedup }];
+    });
   }
 
   /** What a run of a plan should take, by the times of its nodes; infinite where those are not known. */
   #predictedMs({ choices }: Contender): number {
-    if (this.#costs?.choices.migration !== choices.migration) return Infinity;
-    const planner = this.#planner.of(choices);
-    const selection = planner.select();
-    const formOf = (node: Node): FormCost['form'] | undefined => {
-      const other = choices.others.get(node.name)?.form;
-      return other === 'stored' || choices.float.has(node.name) ? 'float' : other;
-    };
-    const forms = new Map(planner.float.graph.nodes.flatMap((node) => (formOf(node) === undefined ? [] : [[node, formOf(node)!] as const])));
-    return assignmentTime(planner.float.graph, selection, this.#costs!.costs, forms);
+    return this.#costs?.choices.migration === choices.migration && this.#costs ? predictedTime(this.#planner.of(choices), choices, this.#costs.costs) : Infinity;
   }
 
   #isLate(): boolean {
     return performance.now() - this.#begun > this.#goal.budget.totalMs;
-  }
-
-  #report(timed: readonly Timed[], best: Timed): SearchCandidate[] {
-    return this.#contenders.map((one) => {
-      const { speedup = null } = timed.find(({ planned }) => planned === one.planned) ?? {};
-      return {
-        label: one.label,
-        integerNodes: one.integerNodes,
-        sqnrDb: Number.isFinite(one.sqnrDb) ? one.sqnrDb : null,
-        drop: one.drop,
-        speedup: speedup?.median ?? null,
-        speedupInterval: speedup,
-        weightBytes: one.weightBytes,
-        chosen: one.planned === best.planned,
-      };
-    });
-  }
-
-  #tell(): void {
-    const quietest = Math.max(...this.#contenders.map(({ sqnrDb }) => sqnrDb));
-    const stage = `searching: ${this.#contenders.length} plans, the best ${quietest.toFixed(1)} dB`;
-    this.#onProgress?.({ stage, done: this.#contenders.length, unit: 'plans' });
   }
 }

@@ -36,7 +36,7 @@ describe('quantize an encoder with outlier channels', () => {
       const [without, moved] = [best(result, false, /^all static/), best(result, true, /^all static/)];
       assert.ok(without < 15 && moved > without + 12, `${without} → ${moved} dB`);
       const change = result.changes.find(({ pass }) => pass === 'scale-migration')!;
-      assert.match(change.message, new RegExp(`${without.toFixed(1)} → ${moved.toFixed(1)} dB`));
+      assert.match(change.message, new RegExp(`${without.toFixed(1)} dB → ${moved.toFixed(1)} dB`));
       assert.ok(result.check!.sqnrDb['y']! > without + 12);
       // A Mul before the products stays in float where the residual needs the values as they were.
       assert.equal(result.nodes.filter(({ reason }) => reason === 'it scales channels before they are quantized').length, nodes);
