@@ -7,7 +7,6 @@ import { checkUpgrade } from './check-upgrade.js';
 import { confirmPlan, type Confirmation } from './confirm-plan.js';
 import { QUANTIZE_DEFAULTS, type Effort } from './defaults.js';
 import { QdqError } from './errors.js';
-import { constantBytes } from './graph/constant-bytes.js';
 import type { Model, Node } from './graph/model.js';
 import { modelDigest } from './onnx/read-model.js';
 import { partitionSamples, type SamplePartition } from './partition-samples.js';
@@ -24,8 +23,8 @@ import { isForeignTarget, targetOf } from './quantization/target.js';
 import { varyingNodes } from './quantization/varying-ranges.js';
 import { byteWeightType, type QuantizeOptions } from './quantize-options.js';
 import { requireLabelsForDrop } from './require-labels.js';
+import { isBestAsItCame } from './search/as-it-came.js';
 import { chooseMethod, choiceSamples, type MethodTrial } from './search/choose-method.js';
-import { FASTER } from './search/choose-plan.js';
 import { PERCENTILES } from './search/choose-ranges.js';
 import { tryBiasCorrection } from './search/correct-bias.js';
 import { observeFurther, type Observe } from './search/migrate-scales.js';
@@ -209,8 +208,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const { planned, model: quantized, plan, changes, integer } = settled ?? (await settle(choices));
   if (planned.others.size === 0 && !found) refuseNothing(planned.plan, options.model);
   clock.lap('verify');
-  // Nothing is on integers, nor any weight stored: clean-up is then worth its bytes only where it wins time.
-  const asItCame = typeof found?.noGain === 'string' && planned.others.size === 0 && (found.cleanSpeedup?.median ?? 1) < FASTER && constantBytes(quantized.graph) > constantBytes(model.graph);
+  const asItCame = isBestAsItCame(found, planned, model.graph, quantized.graph);
   const record = recordOf(planned, { version: qdqVersion(), model: { sha256 }, candidates: found?.candidates ?? [], ...planner.bodies(planned), ...(asItCame && { asItCame }) });
   return {
     mode: unreached ? 'dynamic' : 'static',
