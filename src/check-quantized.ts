@@ -21,7 +21,7 @@ const TIME_BUDGETS_MS = { none: 1_000, normal: 4_000, thorough: 4_000 } as const
 /** What the quantized model costs and wins against the float one, measured. */
 export interface QuantizeCheck {
   readonly samples: number;
-  /** Whether the samples gave neither ranges nor the choice of method. */
+  /** Whether the samples gave neither ranges nor choices, but for plans that were given up on them: those are the search's confirmations. */
   readonly heldOut: boolean;
   /** Signal to quantization noise of each output; null where it is undefined. */
   readonly sqnrDb: Readonly<Record<string, number | null>>;

@@ -87,7 +87,7 @@ export async function quantizePreset({ preset, output, runtime = 'node', ...opti
     const path = join(output, `${stem}${recipe.suffix}.onnx`);
     const onWarning = (warning: Warning) => {
       // What is slow or in error the table shows.
-      if (['slower', 'error-budget', 'not-held-out'].includes(warning.code)) return;
+      if (['slower', 'timing-noisy', 'error-budget', 'not-held-out'].includes(warning.code)) return;
       const named = { ...warning, message: `${basename(path)}: ${warning.message}` };
       warnings.push(named);
       options.onWarning?.(named);

@@ -26,7 +26,7 @@ export async function quantizeByRecord(job: QuantizeJob, path: string): Promise<
   await checkUpgrade(job, prepared.upgraded);
   const samples = listed && partitionSamples(await listed);
   clock.lap('read');
-  const { model: quantized, plan } = replay(model, prepared.model, record);
+  const { model: quantized, plan } = replay(model, prepared, record);
   clock.lap('plan');
   const foreignTarget = isForeignTarget(plan.target);
   const integer = options.verify === false ? null : (await kernelCoverage(host, await stageForLook(host, quantized, 'quantized.onnx', folder), { fuseInt8: foreignTarget })).report;

@@ -1,12 +1,12 @@
 import { dirname } from 'node:path';
 import { collectTable, nonFiniteWarning } from './calibrate.js';
 import { mergeObservations, requireTableFor, type CalibrationTable } from './calibration/calibration-table.js';
+import { collect } from './calibration/collect.js';
 import { readTable } from './calibration/table-file.js';
 import { checkUpgrade } from './check-upgrade.js';
 import { confirmPlan, type Confirmation } from './confirm-plan.js';
 import { QUANTIZE_DEFAULTS, type Effort } from './defaults.js';
 import { QdqError } from './errors.js';
-import { constantBytes } from './graph/constant-bytes.js';
 import type { Model, Node } from './graph/model.js';
 import { modelDigest } from './onnx/read-model.js';
 import { partitionSamples, type SamplePartition } from './partition-samples.js';
@@ -24,10 +24,12 @@ import { isForeignTarget, targetOf } from './quantization/target.js';
 import { varyingNodes } from './quantization/varying-ranges.js';
 import { byteWeightType, type QuantizeOptions } from './quantize-options.js';
 import { requireLabelsForDrop } from './require-labels.js';
+import { isBestAsItCame } from './search/as-it-came.js';
 import { chooseMethod, choiceSamples, type MethodTrial } from './search/choose-method.js';
-import { FASTER } from './search/choose-plan.js';
 import { PERCENTILES } from './search/choose-ranges.js';
 import { tryBiasCorrection } from './search/correct-bias.js';
+import { observeFurther, type Observe } from './search/migrate-scales.js';
+import type { Migration } from './search/migration.js';
 import { Planner, type Choices, type OtherNode, type PlannedModel, type PlannerOptions, type WeightForm } from './search/planner.js';
 import { recordOf, withSummary } from './search/plan-record.js';
 import { RangeSource, usableChoices, type RangeChoice } from './search/range-source.js';
@@ -68,8 +70,8 @@ const SEARCH_SAMPLES = { normal: 8, thorough: 16 } as const;
 
 /** What each effort measures; normal ends within about a minute on models of usual size. */
 const SEARCH_BUDGETS: Readonly<Record<Exclude<Effort, 'none'>, SearchBudget>> = {
-  normal: { rangesMs: 8_000, rangesAlways: false, noiseMs: 12_000, noiseRuns: 200, timingMs: 8_000, floatBiases: [0.85, 1, 1.2, 1.5, 2] },
-  thorough: { rangesMs: 120_000, rangesAlways: true, noiseMs: 200_000, noiseRuns: 4_000, timingMs: 40_000, floatBiases: [0.6, 0.75, 0.85, 0.95, 1, 1.1, 1.2, 1.35, 1.5, 2, 3] },
+  normal: { totalMs: 30_000, rangesMs: 8_000, rangesAlways: false, noiseMs: 12_000, noiseRuns: 200, timingMs: 8_000, floatBiases: [0.85, 1, 1.2, 1.5, 2] },
+  thorough: { totalMs: Infinity, rangesMs: 120_000, rangesAlways: true, noiseMs: 200_000, noiseRuns: 4_000, timingMs: 40_000, floatBiases: [0.6, 0.75, 0.85, 0.95, 1, 1.1, 1.2, 1.35, 1.5, 2, 3] },
 };
 
 /** Quantizes with ranges from calibration: Q/DQ around the nodes that an integer kernel takes. */
@@ -134,7 +136,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const improvements: Change[] = [];
   let choices: Choices = {
     ...{ range: fixed ?? { method: 'percentile', percentile: QUANTIZE_DEFAULTS.percentile }, ranges: new Map(), weights: { weightType, reduceRange } },
-    ...{ means: undefined, float: new Map(), others, bodies: new Map() },
+    ...{ migration: undefined, means: undefined, float: new Map(), others, bodies: new Map() },
   };
   const trial: TrialJob | undefined = data && samples && samples.judging.length > 0 ? { host, baseline: stagedFile(options.model), data, samples: choiceSamples(tables.all, samples.judging), labels: options.labels, metric: options.metric } : undefined;
   let unreached: QdqError | undefined;
@@ -170,8 +172,15 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     improvements.push(lookups.change);
   }
   const foreignTarget = isForeignTarget(settings.target);
-  const settle = async (decided: Choices): Promise<Settled> => {
-    const chosen = planner.plan(ranges, decided);
+  // Ranges of scaled values come from the samples that ranges come from.
+  const rangeSamples = samples && rangeGivers(samples, given !== undefined);
+  const observe: Observe = async (float, names, wanted) =>
+    (await collect(host, { model: float, externalDataFolder: folder, names, data: data!, exclude: samples!.all.filter((name) => !wanted.includes(name)), exact: options.exact ?? 'auto', ...(options.threads !== undefined && { threads: options.threads }) })).tensors;
+  const complete = new Map<Migration, Migration>();
+  const settle = async ({ migration: moved, ...decided }: Choices): Promise<Settled> => {
+    let migration = moved && (complete.get(moved) ?? moved);
+    if (moved && migration === moved) complete.set(moved, (migration = await observeFurther(planner, moved, { observe, samples: rangeSamples!.further })));
+    const chosen = planner.plan(ranges, { ...decided, migration });
     const verified = options.verify === false ? undefined : await verifyPlan(host, planner, chosen, folder, { fuseInt8: foreignTarget });
     return { planned: verified?.planned ?? chosen, ...(verified?.quantized ?? planner.quantize(chosen)), changes: verified?.changes ?? [], integer: verified?.integer ?? null };
   };
@@ -182,7 +191,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     const isStopped = () => stop?.aborted ?? false;
     const judges = { ...trial, samples: options.maxDrop === undefined ? trial.samples.slice(0, SEARCH_SAMPLES[effort]) : samples!.judging };
     const goal = searchGoal(options, effort, samples!);
-    const search = new Search(judges, planner, choosing, goal, { onProgress: options.onProgress, isStopped });
+    const search = new Search(judges, planner, choosing, goal, { rangeSamples: { observe, samples: rangeSamples!.first }, onProgress: options.onProgress, isStopped });
     found = await search.run(choices, unreached && ALL_DYNAMIC);
     if (samples!.heldOut.length > 0 && !isStopped()) {
       const confirmed = await confirmPlan(search, found, ({ choices: decided }) => settle(decided), { trial: { ...trial, samples: samples!.heldOut.slice(0, MAX_CONFIRMING) }, goal, isStopped });
@@ -201,8 +210,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const { planned, model: quantized, plan, changes, integer } = settled ?? (await settle(choices));
   if (planned.others.size === 0 && !found) refuseNothing(planned.plan, options.model);
   clock.lap('verify');
-  // Nothing is on integers, nor any weight stored: clean-up is then worth its bytes only where it wins time.
-  const asItCame = typeof found?.noGain === 'string' && planned.others.size === 0 && (found.cleanSpeedup?.median ?? 1) < FASTER && constantBytes(quantized.graph) > constantBytes(model.graph);
+  const asItCame = isBestAsItCame(found, planned, model.graph, quantized.graph);
   const record = recordOf(planned, { version: qdqVersion(), model: { sha256 }, candidates: found?.candidates ?? [], ...planner.bodies(planned), ...(asItCame && { asItCame }) });
   return {
     mode: unreached ? 'dynamic' : 'static',
@@ -235,6 +243,14 @@ async function collectTables(job: QuantizeJob, prepared: PreparedModel, sha256: 
   }
   const choosing = await collectWithout(samples.judging);
   return { all: { ...choosing, ...mergeObservations(choosing, await collectWithout(others)) }, choosing };
+}
+
+/** The samples that give ranges while plans are compared, and those that give them too in the end. */
+function rangeGivers({ deciding, judging }: SamplePartition, hasTable: boolean): { readonly first: readonly string[]; readonly further: readonly string[] } {
+  const judges = new Set(judging);
+  const others = deciding.filter((name) => !judges.has(name));
+  // Those of a table give ranges always.
+  return others.length === 0 || hasTable ? { first: deciding, further: [] } : { first: others, further: judging };
 }
 
 /** Nodes whose inputs do not go together in one scale, with the reason. */

@@ -31,6 +31,7 @@ import type { SlowNode } from './search/slow-nodes.js';
 import { multipliesExactly } from './runtime/machine.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { startStopwatch, type PhaseTimes } from './stopwatch.js';
+import { timingWarning } from './timing-warning.js';
 import { dataSpecOf, warn, withHost } from './verb-options.js';
 
 export type { QuantizedNode, QuantizeOptions };
@@ -264,7 +265,10 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
     });
   }
   // Where integers win nothing, what was written runs as the float model does, and the figure shows the noise of timing.
-  if (check.speedup !== null && check.speedup < 1 && typeof search?.noGain !== 'string') {
+  if (typeof search?.noGain === 'string') return;
+  const noisy = timingWarning(check);
+  if (noisy) warn(options, warnings, noisy);
+  if (check.speedup !== null && check.speedup < 1 && !(noisy && check.speedupInterval!.high > 1)) {
     warn(options, warnings, {
       code: 'slower',
       message: `the quantized model is slower than ${mode === 'qat' ? 'the model that came in' : 'fp32'} on this machine: ${check.speedup.toFixed(2)} times its speed`,

@@ -28,7 +28,7 @@ export function describeQuantize(result: QuantizeResult, model: string, options:
         ['time', describeTime(result)],
       ]),
       ...warningsSection(result.warnings, options),
-      ...(check ? checkSection(check, result.mode) : []),
+      ...(check ? checkSection(check, result) : []),
       ...(integer ? integerSection(integer, { floatNodesOnly: plan !== null }) : []),
       ...slowNodesSection(result),
       ...searchSection(result),
@@ -45,9 +45,11 @@ function describeTime({ durationMs: { total, ...phases } }: QuantizeResult): str
   return `${duration(total)}${parts.length > 0 ? `: ${parts.map(([phase, ms]) => `${phase} ${duration(ms)}`).join(', ')}` : ''}`;
 }
 
-function checkSection(check: QuantizeCheck, mode: QuantizeResult['mode']): Block[] {
+function checkSection(check: QuantizeCheck, { mode, search }: QuantizeResult): Block[] {
   const { speedupInterval: speedup } = check;
-  const from = `${countOf(check.samples, 'sample')}, ${check.heldOut ? 'held out from ranges and choices' : 'which also gave the ranges'}`;
+  const judged = search?.confirmations.length ?? 0;
+  const heldOut = judged > 1 ? `held out from ranges, and from choices but for the last one among ${judged} plans that were judged on them` : 'held out from ranges and choices';
+  const from = `${countOf(check.samples, 'sample')}, ${check.heldOut ? heldOut : 'which also gave the ranges'}`;
   const how = `median [95 % interval] of ${countOf(check.runs, 'interleaved pair')} of runs, ${threadsText(check.threads)}`;
   const slow: Text = speedup ? span(`${speedupText(speedup)} ${how}`, speedup.median < 1 ? 'bad' : 'good') : NOT_AVAILABLE;
   return [

@@ -26,8 +26,9 @@ export async function chooseRanges(
   { choices, planned }: { readonly choices: Choices; readonly planned: PlannedModel },
   { threads, budgetMs }: { readonly threads: number; readonly budgetMs: number },
 ): Promise<Map<string, RangeChoice>> {
-  const selection = planner.select(leftOut(choices));
-  const probe = rangeProbe(planner.float, planned.plan, selection);
+  const { float } = planner.of(choices);
+  const selection = planner.of(choices).select(leftOut(choices));
+  const probe = rangeProbe(float, planned.plan, selection);
   const options = usableChoices(ranges.table, PERCENTILES).filter((choice) => rangeLabel(choice) !== rangeLabel(choices.range));
   const tensorsOf = new Map([choices.range, ...options].map((range) => [range, planner.plan(ranges, { ...choices, range }).plan.tensors]));
   const groups = probe.groups.map((group) => {
@@ -40,7 +41,7 @@ export async function chooseRanges(
   });
   const folder = job.baseline.externalDataFolder;
   const noises = await job.host.run(rangeNoiseTask, {
-    model: await stageModel(job.host, planner.float, 'range-float.onnx', folder),
+    model: await stageModel(job.host, float, 'range-float.onnx', folder),
     probe: await stageModel(job.host, probe.model, 'range-probe.onnx', folder),
     groups: groups.map(({ tried, condition, scale, zeroPoint }) => ({ condition, scale, zeroPoint, candidates: tried.map(({ parameters }) => parameters) })),
     data: job.data,

@@ -1,8 +1,10 @@
 import type { MedianInterval } from '../metrics/statistics.js';
 import type { Change } from '../passes/pass.js';
+import type { ProgressEvent } from '../progress.js';
 import { isComputeOperator } from '../runtime/kernels.js';
 import type { StagedModel } from '../runtime/staged-model.js';
 import type { Choices, PlannedModel } from './planner.js';
+import type { SearchCandidate } from './search-result.js';
 import type { Trial } from './trials.js';
 import { describeForms } from './wording.js';
 
@@ -21,6 +23,12 @@ export interface Contender extends Trial {
   readonly key: string;
 }
 
+/** Choices to try. */
+export interface Proposal extends Pick<Contender, 'label' | 'choices' | 'allStatic'> {
+  /** Whether it may bring nothing to integers. */
+  readonly isFloat?: boolean;
+}
+
 /** A contender with its time. */
 export interface Timed extends Contender {
   readonly speedup: MedianInterval | null;
@@ -37,9 +45,9 @@ export function describe(best: Timed, timed: readonly Timed[]): Change[] {
 }
 
 /** The noises of nodes alone, in proportion so that they add up to what all of them together make. */
-export function inProportion(noise: ReadonlyMap<string, number>, sqnrDb: number): Map<string, number> {
+export function inProportion(noise: ReadonlyMap<string, number>, together: number): Map<string, number> {
   const sum = [...noise.values()].reduce((total, power) => total + power, 0);
-  const factor = sum > 0 && Number.isFinite(sqnrDb) ? 10 ** (-sqnrDb / 10) / sum : 1;
+  const factor = sum > 0 && Number.isFinite(together) ? together / sum : 1;
   return new Map([...noise].map(([name, power]) => [name, power * factor]));
 }
 
@@ -50,7 +58,30 @@ export function integerNodes({ plan, others }: PlannedModel): number {
 }
 
 /** Equal for plans that are carried out alike. */
-export function planKey({ plan, others, biases, bodies }: PlannedModel): string {
+export function planKey({ plan, others, biases, bodies, migration }: PlannedModel): string {
   const forms = [...others].map(([name, { form }]) => [name, form]);
-  return JSON.stringify([plan.tensors, plan.weightType, plan.nodes.map(({ decision, constants }) => [decision, constants]), forms, Object.keys(biases), [...bodies.keys()]]);
+  return JSON.stringify([migration?.scales, plan.tensors, plan.weightType, plan.nodes.map(({ decision, constants }) => [decision, constants]), forms, Object.keys(biases), [...bodies.keys()]]);
+}
+
+/** All plans that were tried, with their figures. */
+export function candidatesOf(contenders: readonly Contender[], timed: readonly Timed[], best: Timed): SearchCandidate[] {
+  return contenders.map((one) => {
+    const { speedup = null } = timed.find(({ planned }) => planned === one.planned) ?? {};
+    return {
+      label: one.label,
+      integerNodes: one.integerNodes,
+      sqnrDb: Number.isFinite(one.sqnrDb) ? one.sqnrDb : null,
+      drop: one.drop,
+      speedup: speedup?.median ?? null,
+      speedupInterval: speedup,
+      weightBytes: one.weightBytes,
+      chosen: one.planned === best.planned,
+    };
+  });
+}
+
+/** How far a search is. */
+export function progressOf(contenders: readonly Contender[]): ProgressEvent {
+  const quietest = Math.max(...contenders.map(({ sqnrDb }) => sqnrDb));
+  return { stage: `searching: ${contenders.length} plans, the best ${quietest.toFixed(1)} dB`, done: contenders.length, unit: 'plans' };
 }

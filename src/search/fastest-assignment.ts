@@ -81,40 +81,130 @@ export interface AssignmentCosts {
 
 /**
  * How each node had better run so that the noises, which add up as powers, stay within a budget, at the least time: noise gets a price that is
- * added to the time, and the lowest price that keeps the budget is found by bisection. Gives the form of each node that is not to be static.
+ * added to the time, and the lowest price that keeps the budget is found by bisection. A price finds only assignments on the convex hull of time
+ * over noise, so that what is left of the budget is filled with parts of the next one on it. Gives the form of each node that is not to be static.
  */
-export function fastestForms(graph: Graph, selection: Selection, { times, noise, forms }: AssignmentCosts, budget: number, bias = 1): Map<Node, FormCost['form']> {
+export function fastestForms(graph: Graph, selection: Selection, costs: AssignmentCosts, budget: number, bias = 1): Map<Node, FormCost['form']> {
+  const { times, noise, forms } = costs;
   const noiseOf = (node: Node) => noise.get(node.name) ?? 0;
   const others = graph.nodes.filter((node) => !selection.nodes.has(node) && forms.has(node.name));
   const cheapest = (node: Node, floatMs: number, price: number): FormCost & { cost: number } => {
     const options = [{ form: 'float' as const, timeMs: floatMs, noise: 0 }, ...(forms.get(node.name) ?? [])];
-    const costs = options.map((option) => ({ ...option, cost: option.timeMs * (option.form === 'float' ? bias : 1) + price * option.noise }));
-    return costs.reduce((a, b) => (b.cost < a.cost ? b : a));
+    const costsOf = options.map((option) => ({ ...option, cost: option.timeMs * (option.form === 'float' ? bias : 1) + price * option.noise }));
+    return costsOf.reduce((a, b) => (b.cost < a.cost ? b : a));
   };
-  const assign = (price: number) => {
+  const assign = (price: number): Assignment => {
     const inFloat = nodesBetterInFloat(graph, selection, {
       ...times,
       integer: (selected) => times.integer(selected) + price * noiseOf(selected.node),
       float: (selected) => cheapest(selected.node, times.float(selected), price).cost,
     });
-    let sum = 0;
-    for (const { node } of selection.nodes.values()) if (!inFloat.has(node)) sum += noiseOf(node);
     const chosen = new Map<Node, FormCost['form']>();
     for (const node of [...inFloat, ...others]) {
       const selected = selection.nodes.get(node);
-      const best = cheapest(node, selected ? times.float(selected) : times.floatOf(node), price);
-      sum += best.noise;
-      chosen.set(node, best.form);
+      chosen.set(node, cheapest(node, selected ? times.float(selected) : times.floatOf(node), price).form);
     }
-    return { chosen, sum };
+    return { chosen, noise: assignmentNoise(selection, costs, chosen) };
   };
   const free = assign(0);
-  if (free.sum <= budget) return free.chosen;
+  if (free.noise <= budget) return free.chosen;
   let [low, high] = PRICE_EXPONENTS;
   for (let step = 0; step < PRICE_STEPS; step++) {
     const middle = (low + high) / 2;
-    if (assign(10 ** middle).sum <= budget) high = middle;
+    if (assign(10 ** middle).noise <= budget) high = middle;
     else low = middle;
   }
-  return assign(10 ** high).chosen;
+  return fillBudget(graph, selection, costs, budget, bias, assign(10 ** high), assign(10 ** low));
+}
+
+/** Parts that are weighed against each other at most. */
+const MAX_PARTS = 64;
+
+interface Assignment {
+  /** Forms of nodes that are not static. */
+  readonly chosen: Map<Node, FormCost['form']>;
+  readonly noise: number;
+}
+
+/** Lets parts of a faster assignment into one that keeps the budget, those that win the most time for their noise first, as long as it keeps it. */
+function fillBudget(graph: Graph, selection: Selection, costs: AssignmentCosts, budget: number, bias: number, start: Assignment, faster: Assignment): Map<Node, FormCost['form']> {
+  const differ = new Set(graph.nodes.filter((node) => start.chosen.get(node) !== faster.chosen.get(node)));
+  const parts = [...connectedParts(graph, differ), ...[...differ].map((node) => [node])].slice(0, MAX_PARTS);
+  const timeOf = (chosen: ReadonlyMap<Node, FormCost['form']>) => assignmentTime(graph, selection, costs, chosen, bias);
+  let { chosen, noise } = start;
+  if (noise > budget) return chosen;
+  for (let left = budget - noise; ; left = budget - noise) {
+    const time = timeOf(chosen);
+    let best: { chosen: Map<Node, FormCost['form']>; noise: number; rate: number } | undefined;
+    for (const part of parts) {
+      if (part.every((node) => chosen.get(node) === faster.chosen.get(node))) continue;
+      const changed = new Map(chosen);
+      for (const node of part) {
+        const form = faster.chosen.get(node);
+        if (form === undefined) changed.delete(node);
+        else changed.set(node, form);
+      }
+      const more = assignmentNoise(selection, costs, changed) - noise;
+      const won = time - timeOf(changed);
+      const rate = won / Math.max(more, Number.MIN_VALUE);
+      if (won > 0 && more <= left && (!best || rate > best.rate)) best = { chosen: changed, noise: noise + more, rate };
+    }
+    if (!best) return chosen;
+    ({ chosen, noise } = best);
+  }
+}
+
+/** The nodes in parts that hang together by values. */
+function connectedParts(graph: Graph, nodes: ReadonlySet<Node>): Node[][] {
+  const index = indexOf(graph);
+  const parts: Node[][] = [];
+  const seen = new Set<Node>();
+  for (const start of nodes) {
+    if (seen.has(start)) continue;
+    const part: Node[] = [];
+    const open = [start];
+    for (let node = open.pop(); node; node = open.pop()) {
+      if (seen.has(node) || !nodes.has(node)) continue;
+      seen.add(node);
+      part.push(node);
+      for (const value of node.inputs) open.push(...[index.producer(value)].filter((maker) => maker !== undefined));
+      for (const value of node.outputs) open.push(...index.uses(value).map((use) => use.node));
+    }
+    parts.push(part);
+  }
+  return parts;
+}
+
+function assignmentNoise(selection: Selection, { noise, forms }: AssignmentCosts, chosen: ReadonlyMap<Node, FormCost['form']>): number {
+  let sum = 0;
+  for (const node of selection.nodes.keys()) if (!chosen.has(node)) sum += noise.get(node.name) ?? 0;
+  for (const [node, form] of chosen) sum += forms.get(node.name)?.find((cost) => cost.form === form)?.noise ?? 0;
+  return sum;
+}
+
+/**
+ * Time of an assignment, conversions included: a float value that an integer node reads passes one Q, and one that is made as integers and read
+ * otherwise, or an output of the graph, one DQ. `chosen` has the forms of nodes that are not static. Float time counts `bias` times.
+ */
+export function assignmentTime(graph: Graph, selection: Selection, { times, forms }: Pick<AssignmentCosts, 'times' | 'forms'>, chosen: ReadonlyMap<Node, FormCost['form']>, bias = 1): number {
+  const index = indexOf(graph);
+  let time = 0;
+  for (const selected of selection.nodes.values()) if (!chosen.has(selected.node)) time += times.integer(selected);
+  for (const [node, form] of chosen) {
+    const selected = selection.nodes.get(node);
+    const own = forms.get(node.name)?.find((cost) => cost.form === form)?.timeMs;
+    time += own ?? bias * (selected ? times.float(selected) : times.floatOf(node));
+  }
+  const isStatic = (node: Node) => selection.nodes.has(node) && !chosen.has(node);
+  const makers = new Map<string, Node>();
+  for (const { node, quantizesOutput, ends } of selection.nodes.values()) if (quantizesOutput) for (const end of ends) makers.set(end, node);
+  for (const value of selection.values.keys()) {
+    const uses = index.uses(value);
+    const integerReads = uses.filter(({ node, input }) => isStatic(node) && selection.nodes.get(node)!.activations.includes(input)).length;
+    const maker = makers.get(value);
+    const isInteger = maker !== undefined && isStatic(maker);
+    if (!isInteger && integerReads > 0) time += times.quantize(value);
+    if (isInteger && integerReads < uses.length + (index.isOutput(value) ? 1 : 0)) time += times.dequantize(value);
+  }
+  return time;
 }

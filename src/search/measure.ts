@@ -54,7 +54,8 @@ export interface NoiseLimits {
 /** Noise power of each planned static node alone, relative to the signal at the worst output. Nodes measured together share theirs. */
 export async function measureNoise(job: TrialJob, planner: Planner, planned: PlannedModel, limits: NoiseLimits): Promise<Map<string, number>> {
   const { threads, floatMs, budgetMs } = limits;
-  const { model: switchable, switches } = switchableModel(planner.float, planned);
+  const { float } = planner.of(planned);
+  const { model: switchable, switches } = switchableModel(float, planned);
   const names = [...switches.keys()];
   const runs = Math.max(8, Math.min(limits.runs, Math.floor(budgetMs / (SWITCHABLE_COST * floatMs))));
   const size = Math.ceil(names.length / runs);
@@ -62,7 +63,7 @@ export async function measureNoise(job: TrialJob, planner: Planner, planned: Pla
   const samples = Math.max(1, Math.min(MAX_SAMPLES, Math.floor(runs / groups.length)));
   const folder = job.baseline.externalDataFolder;
   const powers = await job.host.run(nodeNoiseTask, {
-    model: await stageModel(job.host, planner.float, 'noise-float.onnx', folder),
+    model: await stageModel(job.host, float, 'noise-float.onnx', folder),
     switchable: await stageModel(job.host, switchable, 'noise-switchable.onnx', folder),
     switches: [...switches.values()],
     groups: groups.map((group) => group.map((name) => switches.get(name)!)),

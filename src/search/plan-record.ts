@@ -4,6 +4,8 @@ import type { Model } from '../graph/model.js';
 import { withBiases, type Biases } from '../quantization/bias-correction.js';
 import type { DynamicOptions } from '../quantization/dynamic-plan.js';
 import type { QuantizationPlan } from '../quantization/plan.js';
+import { migrateScales, migrationSites, type SiteScales } from '../quantization/scale-migration.js';
+import type { ValueTypes } from '../quantization/select.js';
 import { carryOut, type OtherNode, type PlannedModel } from './planner.js';
 import type { SearchCandidate } from './search-result.js';
 
@@ -24,6 +26,8 @@ export interface PlanRecord {
   readonly candidates: readonly SearchCandidate[];
   /** Static part: what becomes of each node, and scales. */
   readonly plan: QuantizationPlan;
+  /** Scales that were moved from activations into weights; absent where none were. */
+  readonly migration?: readonly SiteScales[];
   /** Biases that were corrected, by node name. */
   readonly biases: Biases;
   /** Nodes in other forms than static, by node name. */
@@ -36,8 +40,9 @@ export interface PlanRecord {
   readonly asItCame?: boolean;
 }
 
-/** The model that a record describes, of a float model and its form after clean-up. Throws `plan-mismatch` where it was made for other nodes. */
-export function replay(original: Model, float: Model, record: PlanRecord): ReturnType<typeof carryOut> {
+/** The model that a record describes, of a float model and its form after clean-up, with the types of its values. Throws `plan-mismatch` where it was made for other nodes. */
+export function replay(original: Model, { model: clean, types }: { readonly model: Model; readonly types: ValueTypes }, record: PlanRecord): ReturnType<typeof carryOut> {
+  const float = record.migration ? migrateScales(clean, migrationSites(clean.graph, types), record.migration).model : clean;
   const nodes = float.graph.nodes.map(({ name }) => name);
   if (nodes.length !== record.plan.nodes.length || record.plan.nodes.some(({ name }, i) => name !== nodes[i])) {
     throw new QdqError('plan-mismatch', 'the plan names other nodes than this model has after clean-up', 'Make the plan again with this version of qdq.');
@@ -49,12 +54,12 @@ export function replay(original: Model, float: Model, record: PlanRecord): Retur
 
 /** What a record says of a planned model. */
 export function recordOf(planned: PlannedModel, more: Pick<PlanRecord, 'version' | 'model' | 'candidates' | 'bodies' | 'keptInBodies' | 'asItCame'>): PlanRecord {
-  const { plan, biases, others, dynamicOptions } = planned;
-  return { schema: RECORD_SCHEMA, ...more, plan, biases, others: Object.fromEntries(others), dynamicOptions };
+  const { plan, biases, others, dynamicOptions, migration } = planned;
+  return { schema: RECORD_SCHEMA, ...more, plan, ...(migration && { migration: migration.scales }), biases, others: Object.fromEntries(others), dynamicOptions };
 }
 
 /** The model with the decisions of a search in short among its metadata; the model itself where there was none. */
-export function withSummary(model: Model, { candidates, version, model: { sha256 }, plan, biases, others }: PlanRecord): Model {
+export function withSummary(model: Model, { candidates, version, model: { sha256 }, plan, biases, others, migration }: PlanRecord): Model {
   if (candidates.length === 0) return model;
   const count = (decision: string) => plan.nodes.filter((node) => node.decision === decision).length;
   const forms = Object.values(others).map(({ form }) => form);
@@ -65,6 +70,7 @@ export function withSummary(model: Model, { candidates, version, model: { sha256
     ranges: plan.method,
     nodes: { static: count('quantized'), float: count('float') - forms.length, dynamic: forms.filter((form) => form === 'dynamic').length, blocks: forms.filter((form) => form === 'blocks').length, stored: forms.filter((form) => form === 'stored').length },
     correctedBiases: Object.keys(biases).length,
+    ...(migration && { movedScales: migration.length }),
   };
   return { ...model, metadata: new Map([...model.metadata, [METADATA_KEY, JSON.stringify(summary)]]) };
 }

@@ -6,6 +6,7 @@ import { applyDynamicPlan } from '../quantization/dynamic-recipe.js';
 import { selectDynamic, tooOldFor, type DynamicChoice } from '../quantization/dynamic-select.js';
 import type { PlannedNode, QuantizationPlan } from '../quantization/plan.js';
 import { planStatic, type StaticOptions } from '../quantization/plan-static.js';
+import { migrationSites, type MigrationSite } from '../quantization/scale-migration.js';
 import { selectNodes, type Selection, type ValueTypes } from '../quantization/select.js';
 import { applyStaticPlan } from '../quantization/static-qdq.js';
 import { storableNodes, withStoredWeights } from '../quantization/stored-weights.js';
@@ -13,6 +14,7 @@ import { withBlockProducts } from '../quantization/weight-only-products.js';
 import { selectWeightOnly } from '../quantization/weight-only-select.js';
 import { isComputeOperator } from '../runtime/kernels.js';
 import type { QuantizedType } from '../tensor/affine.js';
+import type { Migration } from './migration.js';
 import { rangeLabel, type RangeChoice, type RangeSource } from './range-source.js';
 
 /** Means of the channels of values, by value name. */
@@ -40,6 +42,8 @@ export interface Choices {
   /** Ranges of values that are chosen in a way of their own. */
   readonly ranges: ReadonlyMap<string, RangeChoice>;
   readonly weights: WeightForm;
+  /** Scales that are moved from activations into weights. */
+  readonly migration: Migration | undefined;
   /** Means with which biases are corrected. */
   readonly means: ChannelMeans | undefined;
   /** Nodes that stay in float, with the reason. */
@@ -52,8 +56,9 @@ export interface Choices {
 
 /** What makes a quantized model of a float one, as plain data but for the model. */
 export interface PlannedModel {
-  /** The float model, with its corrected biases. */
+  /** The float model, with moved scales and corrected biases. */
   readonly model: Model;
+  readonly migration: Migration | undefined;
   /** The biases that were corrected. */
   readonly biases: Biases;
   readonly plan: QuantizationPlan;
@@ -86,11 +91,33 @@ export class Planner {
   readonly #main: ReadonlySet<Node>;
   readonly #shifts = new WeakMap<ChannelMeans, KnownShifts>();
   #dynamicChoices: readonly DynamicChoice[] | undefined;
+  #sites: readonly MigrationSite[] | undefined;
+  /** Planners of this float model with moved scales. */
+  readonly #migrated = new WeakMap<Model, Planner>();
 
   constructor(options: PlannerOptions) {
     this.float = options.float;
     this.#main = new Set(options.float.graph.nodes);
     this.#options = options;
+  }
+
+  /** The planner of the float model that choices, or a plan, are for: this one, or one of the same model with moved scales. */
+  of({ migration }: Pick<Choices, 'migration'>): Planner {
+    if (!migration) return this;
+    let planner = this.#migrated.get(migration.float);
+    if (!planner) {
+      const { types, keptFloat } = this.#options;
+      const withInserted = new Map([...types, ...[...migration.inserted].flatMap(([value, from]) => (types.has(from) ? [[value, types.get(from)!] as const] : []))]);
+      const isInserted = (node: Node) => migration.inserted.has(node.outputs[0] ?? '');
+      planner = new Planner({ ...this.#options, float: migration.float, types: withInserted, keptFloat: (node) => (isInserted(node) ? SCALES_CHANNELS : keptFloat(node)) });
+      this.#migrated.set(migration.float, planner);
+    }
+    return planner;
+  }
+
+  /** Where scales can move from activations into weights. */
+  migrationSites(): readonly MigrationSite[] {
+    return (this.#sites ??= migrationSites(this.float.graph, this.#options.types));
   }
 
   /** What would be static with these nodes left out. */
@@ -143,12 +170,17 @@ export class Planner {
   }
 
   plan(ranges: RangeSource, choices: Choices): PlannedModel {
+    const { migration } = choices;
+    return this.of(choices).#plan(migration ? ranges.with(migration.records) : ranges, choices);
+  }
+
+  #plan(ranges: RangeSource, choices: Choices): PlannedModel {
     const planned = this.#planStatic(this.float, ranges, choices);
-    const { others, bodies } = choices;
+    const { others, bodies, migration } = choices;
     const { weightType, reduceRange } = choices.weights;
     const { target, perChannel } = this.#options.settings;
     const dynamicOptions: DynamicOptions = { target, weightType, perChannel, reduceRange, opset: opsetOf(this.float) };
-    const common = { others, bodies, dynamicOptions };
+    const common = { migration, others, bodies, dynamicOptions };
     if (!choices.means) return { model: this.float, biases: {}, plan: planned, ...common };
     let known = this.#shifts.get(choices.means);
     if (!known) this.#shifts.set(choices.means, (known = new Map<string, Float64Array>()));
@@ -161,7 +193,7 @@ export class Planner {
   replace(planned: PlannedModel, plan: QuantizationPlan): PlannedModel {
     const quantized = new Set(plan.nodes.flatMap(({ name, decision }) => (decision === 'quantized' ? [name] : [])));
     const biases = Object.fromEntries(Object.entries(planned.biases).filter(([name]) => quantized.has(name)));
-    return { ...planned, plan, biases, model: withBiases(this.float, biases) };
+    return { ...planned, plan, biases, model: withBiases(this.of(planned).float, biases) };
   }
 
   /** Carries a plan out. Gives the entries of nodes that are quantized dynamically too. */
@@ -181,6 +213,9 @@ export class Planner {
     return selectNodes(model.graph, this.#options.types, { opset: opsetOf(model), keptFloat });
   }
 }
+
+/** Why what scales channels for products stays in float. */
+const SCALES_CHANNELS = 'it scales channels before they are quantized';
 
 /** What is not static, with the reasons. */
 export function leftOut({ float, others }: Pick<Choices, 'float' | 'others'>): Map<string, string> {

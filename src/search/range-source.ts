@@ -1,4 +1,4 @@
-import type { CalibrationTable } from '../calibration/calibration-table.js';
+import type { CalibrationTable, Observations } from '../calibration/calibration-table.js';
 import { chooseRange, needsEveryElement, RANGE_METHODS, type RangeMethod, type RangeOptions } from '../calibration/choose-range.js';
 import { QdqError } from '../errors.js';
 import type { Range } from '../quantization/plan-static.js';
@@ -21,11 +21,19 @@ export class RangeSource {
   readonly #options: Omit<RangeOptions, 'percentile'>;
   readonly #overrides: Readonly<Record<string, Range>>;
   readonly #known = new Map<string, Range>();
+  readonly #with = new WeakMap<Observations['tensors'], RangeSource>();
 
   constructor(table: CalibrationTable, options: Omit<RangeOptions, 'percentile'>, overrides: Readonly<Record<string, Range>>) {
     this.table = table;
     this.#options = options;
     this.#overrides = overrides;
+  }
+
+  /** The same ranges, but for values that these records are of. */
+  with(records: Observations['tensors']): RangeSource {
+    let source = this.#with.get(records);
+    if (!source) this.#with.set(records, (source = new RangeSource({ ...this.table, tensors: { ...this.table.tensors, ...records } }, this.#options, this.#overrides)));
+    return source;
   }
 
   /** The range of a value; undefined where it was not observed. Throws `data-invalid` where no element was finite. */

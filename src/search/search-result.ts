@@ -27,6 +27,8 @@ export interface SearchGoal {
 
 /** How much is measured. */
 export interface SearchBudget {
+  /** Time after which what is not needed is left out. */
+  readonly totalMs: number;
   /** Time in which ranges are tried tensor by tensor. */
   readonly rangesMs: number;
   /** Whether they are tried although the error budget is kept without. */

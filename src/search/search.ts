@@ -1,21 +1,26 @@
+import { performance } from 'node:perf_hooks';
 import type { NodeTime } from '../evaluation/profile-nodes.js';
 import { constantBytes } from '../graph/constant-bytes.js';
 import type { Model, Node } from '../graph/model.js';
 import { medianRatioInterval, statsOf, type MedianInterval } from '../metrics/statistics.js';
 import type { Change } from '../passes/pass.js';
-import type { ProgressListener } from '../progress.js';
 import { stageModel, type StagedModel } from '../runtime/staged-model.js';
 import { choosePlan, FASTER, keepsBudget } from './choose-plan.js';
 import { chooseRanges } from './choose-ranges.js';
-import { describe, inProportion, integerNodes, planKey, type Contender, type Timed } from './contender.js';
-import { fastestForms, type AssignmentCosts, type FormCost } from './fastest-assignment.js';
+import { candidatesOf, progressOf, describe, inProportion, integerNodes, planKey, type Contender, type Proposal, type Timed } from './contender.js';
+import { assignForms, predictedTime } from './assign-forms.js';
+import type { AssignmentCosts, FormCost } from './fastest-assignment.js';
 import { measureNoise, profileModel, timeModels } from './measure.js';
 import { reasonOfNoGain } from './no-gain.js';
-import { OTHER_FORMS, type Choices, type OtherForm, type PlannedModel, type Planner } from './planner.js';
+import { OTHER_FORMS, type Choices, type OtherForm, type Planner } from './planner.js';
+import { PlanClock } from './plan-clock.js';
 import type { RangeSource } from './range-source.js';
-import type { SearchCandidate, SearchGoal, SearchResult } from './search-result.js';
+import type { SearchControl, Refutation } from './search-control.js';
+import type { SearchGoal, SearchResult } from './search-result.js';
 import { otherFormTime, timeTable } from './time-table.js';
-import { FORM_NAMES, measuredReason, weightsLabel } from './wording.js';
+import { withStored } from './store-weights.js';
+import { describeMigration, tryMigration } from './try-migration.js';
+import { FORM_NAMES, weightsLabel } from './wording.js';
 import { judgeModels, judgeStaged, type Trial, type TrialJob } from './trials.js';
 
 /** The plan that the search starts from, in words. */
@@ -32,6 +37,12 @@ const SATURATION_DB = 1;
 const FIRST_DROP_BUDGET_DB = 10;
 const DROP_STEP_DB = 6;
 
+/** How much quieter than asked for an assignment must be for a louder and faster one to be looked for. */
+const MIN_ROOM_DB = 1.5;
+
+/** What static nodes make of the noise at least, where the shares of other forms would leave them less. */
+const LEAST_STATIC_SHARE = 0.1;
+
 /** What is asked beyond what a plan lacked on samples that it was confirmed on. */
 const BEYOND_MISSING_DB = 1;
 
@@ -47,21 +58,8 @@ const QUIET_SHARE = 1.25;
 /** Room on disk for plans that were judged and may be timed. */
 const MAX_STAGED_BYTES = 500e6;
 
-/** Plans that are timed at most. */
-const MAX_TIMED = 10;
+/** Time in which the float model after clean-up is timed. */
 const CLEAN_BUDGET_MS = 1_500;
-
-/** Choices to try. */
-interface Proposal extends Pick<Contender, 'label' | 'choices' | 'allStatic'> {
-  /** Whether it may bring nothing to integers. */
-  readonly isFloat?: boolean;
-}
-
-/** Why a plan that was chosen is given up: by how many dB it misses the budget on samples that it was confirmed on, or that it is slower than float. */
-export interface Refutation {
-  readonly planned: PlannedModel;
-  readonly missingDb: number;
-}
 
 /**
  * Looks for the fastest plan inside an error budget, on this machine: which nodes are static, which dynamic and which stay in float, with which
@@ -72,12 +70,13 @@ export class Search {
   readonly #planner: Planner;
   readonly #ranges: RangeSource;
   readonly #goal: SearchGoal;
-  readonly #onProgress: ProgressListener | undefined;
-  readonly #isStopped: () => boolean;
+  readonly #control: SearchControl;
   readonly #contenders: Contender[] = [];
-  readonly #speedups = new Map<Contender, MedianInterval | null>();
-  readonly #refuted = new Set<Contender>();
+  readonly #clock: PlanClock;
+  /** Plans that are not to be chosen: given up, or like another one that is quieter. */
+  readonly #out = new Set<Contender>();
   readonly #changes: Change[] = [];
+  readonly #begun = performance.now();
   #floatMs = 1;
   #stagedBytes = 0;
   #floatTimes: readonly NodeTime[] | undefined;
@@ -86,14 +85,14 @@ export class Search {
   /** What nodes cost, and the choices that they were measured with. */
   #costs: { readonly choices: Choices; readonly costs: AssignmentCosts } | undefined;
 
-  constructor(job: TrialJob, planner: Planner, ranges: RangeSource, goal: SearchGoal, control: { readonly onProgress?: ProgressListener | undefined; readonly isStopped: () => boolean }) {
+  constructor(job: TrialJob, planner: Planner, ranges: RangeSource, goal: SearchGoal, control: SearchControl) {
     this.#job = job;
     this.#planner = planner;
     this.#ranges = ranges;
     this.#goal = goal;
-    this.#onProgress = control.onProgress;
-    this.#isStopped = control.isStopped;
+    this.#control = control;
     this.#leastDb = goal.minSqnrDb + goal.flatteryDb;
+    this.#clock = new PlanClock(job, planner, goal);
   }
 
   /** Runs the search from the plan with all nodes on integers. Where it is stopped, gives the best so far. */
@@ -101,42 +100,43 @@ export class Search {
     this.#cleanSpeedup = await this.#timeFloat();
     let choices = start;
     await this.#try([{ label, choices, allStatic: true }]);
-    for (const step of [this.#tryWeights, this.#tryRanges, this.#tryBodies]) {
-      if (this.#isStopped()) break;
+    for (const step of [this.#tryWeights, this.#tryMigration, this.#tryRanges, this.#tryBodies]) {
+      if (this.#control.isStopped()) break;
       choices = (await step.call(this, choices)) ?? choices;
     }
-    if (!this.#isStopped()) await this.#tryForms(choices);
-    if (!this.#isStopped()) await this.#tryFloat(choices);
+    if (!this.#control.isStopped()) await this.#tryForms(choices);
+    if (!this.#control.isStopped()) await this.#tryFloat(choices);
     return this.#conclude();
   }
 
   /** The next best plan after one that did not prove right, or undefined where no other is left. Quieter ones are looked for where too few are known. */
   async next({ planned, missingDb }: Refutation): Promise<SearchResult | undefined> {
     const refuted = this.#contenders.find((one) => one.planned === planned)!;
-    this.#refuted.add(refuted);
+    this.#out.add(refuted);
     if (missingDb > 0) this.#leastDb = Math.max(this.#leastDb, refuted.sqnrDb + missingDb + BEYOND_MISSING_DB);
-    const isPromising = (one: Contender) => one.integerNodes > 0 && (this.#speedups.get(one)?.median ?? 0) >= FASTER && this.#keepsBudget(one) && !this.#refuted.has(one);
-    if (missingDb > 0 && this.#costs && !this.#contenders.some(isPromising) && !this.#isStopped()) {
+    const isPromising = (one: Contender) => one.integerNodes > 0 && (this.#clock.speedup(one)?.median ?? 0) >= FASTER && this.#keepsBudget(one) && !this.#out.has(one);
+    if (missingDb > 0 && this.#costs && !this.#contenders.some(isPromising) && !this.#control.isStopped()) {
       const { choices, costs } = this.#costs;
-      const noise = costs.noise.size > 0 ? costs.noise : await this.#noiseOf(choices);
+      const noise = costs.noise.size > 0 ? costs.noise : await this.#noiseOf(choices, costs);
+      this.#costs = { choices, costs: { ...costs, noise } };
       await this.#tryAssignments(choices, { ...costs, noise });
     }
-    return this.#contenders.length > this.#refuted.size ? this.#conclude() : undefined;
+    return this.#contenders.length > this.#out.size ? this.#conclude() : undefined;
   }
 
   async #conclude(): Promise<SearchResult> {
     const timed = await this.#time();
-    const best = choosePlan(timed.filter((one) => !this.#refuted.has(one.contender)), { ...this.#goal, leastDb: this.#leastDb });
-    const noGain = best.integerNodes === 0 ? reasonOfNoGain({ plans: timed, wantedDb: this.#wanted, maxDrop: this.#goal.maxDrop, floatMs: this.#floatMs, graph: this.#planner.float.graph, times: this.#floatTimes ?? [] }) : null;
+    const best = choosePlan(timed.filter((one) => !this.#out.has(one.contender)), { ...this.#goal, leastDb: this.#leastDb });
+    const noGain = best.integerNodes === 0 ? reasonOfNoGain({ plans: timed, wantedDb: this.#wanted, maxDrop: this.#goal.maxDrop, floatMs: this.#floatMs, graph: this.#planner.of(best.choices).float.graph, times: this.#floatTimes ?? [] }) : null;
     return {
       planned: best.planned,
       choices: best.choices,
       label: best.label,
       sqnrDb: best.sqnrDb,
-      candidates: this.#report(timed, best),
+      candidates: candidatesOf(this.#contenders, timed, best),
       cleanSpeedup: this.#cleanSpeedup,
       noGain,
-      changes: [...this.#changes, ...describe(best, timed)],
+      changes: [...this.#changes, ...describeMigration(best, this.#contenders), ...describe(best, timed)],
     };
   }
 
@@ -180,7 +180,7 @@ export class Search {
     const judged = await judgeStaged(this.#job, staged.map(({ model }) => model), this.#goal.run);
     const contenders = planned.map((one, i): Contender => ({ ...one, ...judged[i]!, weightBytes: staged[i]!.weightBytes, staged: staged[i]!.keeps ? staged[i]!.model : undefined }));
     this.#contenders.push(...contenders);
-    this.#tell();
+    this.#control.onProgress?.(progressOf(this.#contenders));
     return contenders;
   }
 
@@ -205,11 +205,21 @@ export class Search {
     return best.choices;
   }
 
+  /** Scales moved from activations into weights, where the budget is not kept without. */
+  async #tryMigration(choices: Choices): Promise<Choices | undefined> {
+    const before = this.#contenders.find((one) => one.choices === choices);
+    if (!before || !this.#control.rangeSamples || (this.#keepsBudget(before) && !this.#goal.budget.rangesAlways)) return undefined;
+    const tools = { job: this.#job, planner: this.#planner, rangeSamples: this.#control.rangeSamples, goal: this.#goal, tryPlans: (those: readonly Proposal[]) => this.#try(those) };
+    const { kept, tried } = await tryMigration(before, tools);
+    for (const one of tried) if (one.choices !== kept) this.#out.add(one);
+    return kept;
+  }
+
   /** Ranges tensor by tensor, where the one method for all is far too noisy. */
   async #tryRanges(choices: Choices): Promise<Choices | undefined> {
     const before = this.#contenders.find((one) => one.choices === choices);
     const { rangesAlways, rangesMs } = this.#goal.budget;
-    if (!before || (before.sqnrDb >= this.#goal.minSqnrDb && !rangesAlways) || this.#planner.select().nodes.size === 0) return undefined;
+    if (!before || (before.sqnrDb >= this.#goal.minSqnrDb && !rangesAlways) || this.#planner.of(choices).select().nodes.size === 0) return undefined;
     const ranges = await chooseRanges(this.#job, this.#planner, this.#ranges, before, { threads: this.#goal.threads, budgetMs: rangesMs });
     if (ranges.size === 0) return undefined;
     const [found] = await this.#try([{ label: `${ALL_STATIC}, ranges tensor by tensor`, choices: { ...choices, ranges }, allStatic: true }]);
@@ -256,14 +266,7 @@ export class Search {
   /** The float model after clean-up, as it is and with weights that are integers in the file: what is written where no integers win. */
   async #tryFloat(choices: Choices): Promise<void> {
     if (!this.#goal.mixes || this.#planner.fixed.size > 0) return;
-    const because = 'nothing wins by integers, by measurement';
-    const left = (names: Iterable<string>) => new Map([...names].map((name) => [name, `left in float: ${because}`] as const));
-    const selected = [...this.#planner.select().nodes.keys()].map(({ name }) => name);
-    const common = { ...choices, means: undefined, ranges: new Map(), bodies: left(this.#planner.nodesInBodies().map(({ name }) => name)) };
-    const storing = (names: readonly string[]): Choices => {
-      const others = new Map(names.map((name) => [name, { form: 'stored', reason: `its weight is stored in 8 bits and read as float: ${because}` }] as const));
-      return { ...common, others, float: left(selected.filter((name) => !others.has(name))) };
-    };
+    const storing = (names: readonly string[]) => withStored(this.#planner, choices, names);
     const storable = this.#planner.storableNodes().map(({ name }) => name);
     await this.#try([{ label: 'float after clean-up', choices: storing([]), allStatic: false, isFloat: true }]);
     const [found] = storable.length > 0 ? await this.#try([{ label: 'float, weights stored in 8 bits', choices: storing(storable), allStatic: false, isFloat: true }]) : [];
@@ -277,12 +280,13 @@ export class Search {
   async #tryForms(choices: Choices): Promise<void> {
     const start = this.#contenders.find((one) => one.choices === choices);
     if (!start) return;
-    const selection = this.#planner.select();
-    const { graph } = this.#planner.float;
+    const planner = this.#planner.of(choices);
+    const selection = planner.select();
+    const { graph } = planner.float;
     const wholes = (this.#goal.mixes ? OTHER_FORMS : []).map((form) => {
-      const nodes = this.#planner.nodesFor(form).filter(({ name }) => !this.#planner.fixed.has(name));
+      const nodes = planner.nodesFor(form).filter(({ name }) => !planner.fixed.has(name));
       const others = new Map([...choices.others, ...nodes.map(({ name }) => [name, { form, reason: `${form === 'dynamic' ? 'quantized dynamically' : 'its weight is in blocks'}, which was better than static by measurement` }] as const)]);
-      const float = new Map([...selection.nodes.keys()].flatMap(({ name }) => (others.has(name) || this.#planner.fixed.has(name) ? [] : [[name, 'left in float by measurement'] as const])));
+      const float = new Map([...selection.nodes.keys()].flatMap(({ name }) => (others.has(name) || planner.fixed.has(name) ? [] : [[name, 'left in float by measurement'] as const])));
       return { form, nodes, others, float };
     }).filter(({ nodes }) => nodes.length > 0);
     await this.#try(
@@ -291,48 +295,72 @@ export class Search {
         { label: `products ${FORM_NAMES[form]}, the rest float`, choices: { ...choices, others, float }, allStatic: false },
       ]),
     );
-    if (this.#isStopped() || this.#goal.prefer === 'integer') return;
-    this.#floatTimes = await this.#profile(this.#planner.float);
-    const times = timeTable(graph, this.#floatTimes, await this.#profile(this.#planner.quantize(start.planned).model));
+    if (this.#control.isStopped() || this.#goal.prefer === 'integer') return;
+    this.#floatTimes = await this.#profile(planner.float);
+    const times = timeTable(graph, this.#floatTimes, await this.#profile(planner.quantize(start.planned).model));
     const forms = new Map<string, FormCost[]>();
     for (const { form, nodes, float } of wholes) {
       const inForm = this.#contenders.filter((one) => nodes.every(({ name }) => one.choices.others.get(name)?.form === form));
       const alone = inForm.find((one) => one.choices.float === float) ?? inForm[0];
       if (alone) for (const [name, cost] of await this.#costsOf(form, nodes, alone)) forms.set(name, [...(forms.get(name) ?? []), cost]);
     }
-    const noise = this.#keepsBudget(start) ? new Map<string, number>() : await this.#noiseOf(choices);
-    const costs = { times, noise, forms };
+    const alone = { times, noise: new Map<string, number>(), forms };
+    const costs = this.#keepsBudget(start) ? alone : { ...alone, noise: await this.#noiseOf(choices, alone) };
     this.#costs = { choices, costs };
     await this.#tryAssignments(choices, costs);
   }
 
-  /** Noise of each static node alone, so that all of them add up to what the plan of these choices makes. */
-  async #noiseOf(choices: Choices): Promise<Map<string, number>> {
-    const start = this.#contenders.find((one) => one.choices === choices)!;
+  /**
+   * Noise of each static node alone that is worth its time, so that all of them add up to what they make together: what is better in another form
+   * where noise costs nothing is no better in static form where it does.
+   */
+  async #noiseOf(choices: Choices, costs: AssignmentCosts): Promise<Map<string, number>> {
+    const proposal = this.#assign(choices, costs, Infinity, Math.max(...this.#goal.budget.floatBiases), 'node by node, by time alone');
+    const [tried] = await this.#try([proposal]);
+    const free = tried ?? this.#known(proposal);
+    if (!free) return new Map();
     const { threads, budget } = this.#goal;
     const limits = { threads, floatMs: this.#floatMs, budgetMs: budget.noiseMs, runs: budget.noiseRuns };
-    return inProportion(await measureNoise(this.#job, this.#planner, start.planned, limits), start.sqnrDb);
+    const ofOthers = [...free.choices.others].reduce((sum, [name, { form }]) => sum + (costs.forms.get(name)?.find((cost) => cost.form === form)?.noise ?? 0), 0);
+    const together = 10 ** (-free.sqnrDb / 10);
+    return inProportion(await measureNoise(this.#job, this.#planner, free.planned, limits), Math.max(together - ofOthers, LEAST_STATIC_SHARE * together));
   }
 
+  /** Assignments under the budget: it shrinks where the nodes' noises together come to more than their sum, and grows where they come to less. */
   async #tryAssignments(choices: Choices, costs: AssignmentCosts): Promise<void> {
-    const selection = this.#planner.select();
-    const tables = new Set(this.#planner.tables().map(({ name }) => name));
-    let budgetDb = this.#goal.maxDrop === undefined ? this.#wanted : FIRST_DROP_BUDGET_DB;
-    for (let round = 0; round <= MAX_TIGHTENINGS && !this.#isStopped(); round++) {
-      const those = this.#goal.budget.floatBiases.map((bias) => {
-        const { fixed, float: model } = this.#planner;
-        const assigned = [...fastestForms(model.graph, selection, costs, 10 ** (-budgetDb / 10), bias)].filter(([{ name }]) => !fixed.has(name));
-        const kept = [...choices.others].filter(([name]) => fixed.has(name) || tables.has(name));
-        const reasonOf = (node: Node) => measuredReason(node, selection.nodes.get(node), costs);
-        const float = new Map(assigned.flatMap(([node, form]) => (form === 'float' ? [[node.name, reasonOf(node)] as const] : [])));
-        const others = new Map([...kept, ...assigned.flatMap(([node, form]) => (form === 'float' ? [] : [[node.name, { form, reason: reasonOf(node) }] as const]))]);
-        return { label: `node by node${bias === 1 ? '' : `, float time × ${bias}`}`, choices: { ...choices, float, others }, allStatic: false };
-      });
-      const tried = await this.#try(those);
-      if (tried.length === 0) return;
-      if (costs.noise.size === 0 || tried.some((one) => this.#keepsBudget(one))) return;
-      budgetDb += this.#goal.maxDrop === undefined ? Math.max(this.#wanted - Math.max(...tried.map(({ sqnrDb }) => sqnrDb)), 1) : DROP_STEP_DB;
+    const [, ...otherBiases] = [...new Set([1, ...this.#goal.budget.floatBiases])];
+    const isDrop = this.#goal.maxDrop !== undefined;
+    let budgetDb = isDrop ? FIRST_DROP_BUDGET_DB : this.#wanted;
+    let keptDb: number | undefined;
+    for (let round = 0; round <= MAX_TIGHTENINGS && !this.#control.isStopped(); round++) {
+      const proposal = this.#assign(choices, costs, budgetDb);
+      const [tried] = await this.#try([proposal]);
+      const one = tried ?? this.#known(proposal);
+      if (!one || costs.noise.size === 0) break;
+      if (!this.#keepsBudget(one)) {
+        if (keptDb !== undefined) break;
+        budgetDb += isDrop ? DROP_STEP_DB : Math.max(this.#wanted - one.sqnrDb, 1);
+        continue;
+      }
+      keptDb = budgetDb;
+      // Room that is left is worth time.
+      if (isDrop || this.#isLate() || round === MAX_TIGHTENINGS || one.sqnrDb < this.#wanted + MIN_ROOM_DB) break;
+      budgetDb -= one.sqnrDb - this.#wanted - MIN_ROOM_DB / 2;
     }
+    if (this.#control.isStopped()) return;
+    const settledDb = keptDb ?? budgetDb;
+    await this.#try(otherBiases.slice(0, this.#isLate() ? 1 : undefined).map((bias) => this.#assign(choices, costs, settledDb, bias)));
+  }
+
+  /** The fastest assignment by what was measured, with float time counted `bias` times. */
+  #assign(choices: Choices, costs: AssignmentCosts, budgetDb: number, bias = 1, label = `node by node${bias === 1 ? '' : `, float time × ${bias}`}`): Proposal {
+    return { label, choices: assignForms(this.#planner.of(choices), choices, costs, budgetDb, bias), allStatic: false };
+  }
+
+  /** The plan of these choices, where it was tried under whatever name. */
+  #known({ choices }: Proposal): Contender | undefined {
+    const key = planKey(this.#planner.plan(this.#ranges, choices));
+    return this.#contenders.find((one) => one.key === key);
   }
 
   /** Times of nodes in a model in which they are all in one form, and an equal share of its noise for each. */
@@ -347,41 +375,24 @@ export class Search {
     return profileModel(this.#job, model, this.#floatMs, this.#goal.threads);
   }
 
-  /** Times the plans that may win and were not timed yet, in turn with the float model. What stays float runs as the float model after clean-up does. */
   async #time(): Promise<(Timed & { readonly contender: Contender })[]> {
-    const known = (one: Contender) => this.#speedups.has(one);
-    for (const one of this.#contenders) if (one.integerNodes === 0) this.#speedups.set(one, this.#cleanSpeedup);
+    for (const one of this.#contenders) if (one.integerNodes === 0) this.#clock.set(one, this.#cleanSpeedup);
     const quietest = [...this.#contenders].sort((a, b) => b.sqnrDb - a.sqnrDb);
-    const good = this.#contenders.filter((one) => this.#keepsBudget(one));
-    const chosen = [...new Set([this.#contenders[0]!, ...good, ...quietest])].filter((one) => !known(one) && !this.#refuted.has(one)).slice(0, MAX_TIMED);
-    if (chosen.length > 0) {
-      const staged = [];
-      for (const [i, { planned, staged: kept }] of chosen.entries()) staged.push(kept ?? (await this.#stage(this.#planner.quantize(planned).model, `search-${i}.onnx`)));
-      const times = await timeModels(this.#job, staged, this.#goal.threads, this.#goal.budget.timingMs);
-      for (const [i, one] of chosen.entries()) this.#speedups.set(one, medianRatioInterval(times[i]!.baselineMs, times[i]!.candidateMs));
-    }
-    return this.#contenders.filter(known).map((contender) => ({ ...contender, contender, speedup: this.#speedups.get(contender)! }));
-  }
-
-  #report(timed: readonly Timed[], best: Timed): SearchCandidate[] {
-    return this.#contenders.map((one) => {
-      const { speedup = null } = timed.find(({ planned }) => planned === one.planned) ?? {};
-      return {
-        label: one.label,
-        integerNodes: one.integerNodes,
-        sqnrDb: Number.isFinite(one.sqnrDb) ? one.sqnrDb : null,
-        drop: one.drop,
-        speedup: speedup?.median ?? null,
-        speedupInterval: speedup,
-        weightBytes: one.weightBytes,
-        chosen: one.planned === best.planned,
-      };
+    const [first, ...good] = this.#contenders.filter((one) => this.#keepsBudget(one)).sort((a, b) => this.#predictedMs(a) - this.#predictedMs(b));
+    const ordered = new Set([...(first ? [first] : []), this.#contenders[0]!, ...good, ...quietest]);
+    await this.#clock.time([...ordered].filter((one) => !this.#out.has(one)), { floatMs: this.#floatMs, mayWin: (one) => this.#keepsBudget(one), isStopped: this.#control.isStopped });
+    return this.#contenders.flatMap((contender) => {
+      const speedup = this.#clock.speedup(contender);
+      return speedup === undefined ? [] : [{ ...contender, contender, speedup }];
     });
   }
 
-  #tell(): void {
-    const quietest = Math.max(...this.#contenders.map(({ sqnrDb }) => sqnrDb));
-    const stage = `searching: ${this.#contenders.length} plans, the best ${quietest.toFixed(1)} dB`;
-    this.#onProgress?.({ stage, done: this.#contenders.length, unit: 'plans' });
+  /** What a run of a plan should take, by the times of its nodes; infinite where those are not known. */
+  #predictedMs({ choices }: Contender): number {
+    return this.#costs?.choices.migration === choices.migration && this.#costs ? predictedTime(this.#planner.of(choices), choices, this.#costs.costs) : Infinity;
+  }
+
+  #isLate(): boolean {
+    return performance.now() - this.#begun > this.#goal.budget.totalMs;
   }
 }

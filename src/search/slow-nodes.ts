@@ -20,7 +20,8 @@ const ASSUMED_RUN_MS = 100;
  * The nodes that cost time on integers: those that a cheapest assignment, conversions at the edges of regions included, would leave in
  * float.
  */
-export async function findSlowNodes(job: TrialJob, planner: Planner, planned: PlannedModel, choices: Choices, threads: number): Promise<SlowNode[]> {
+export async function findSlowNodes(job: TrialJob, allPlans: Planner, planned: PlannedModel, choices: Choices, threads: number): Promise<SlowNode[]> {
+  const planner = allPlans.of(choices);
   const profile = (model: Parameters<typeof profileModel>[1]) => profileModel(job, model, ASSUMED_RUN_MS, threads);
   const times = timeTable(planner.float.graph, await profile(planner.float), await profile(planner.quantize(planned).model));
   const selection = planner.select(leftOut(choices));

@@ -108,6 +108,13 @@ test('describeQuantize: everything that happened', () => {
   ]);
 });
 
+test('describeQuantize: how many plans were judged on the samples that were held out', () => {
+  const confirmation = (label: string, holds: boolean) => ({ label, samples: 12, sqnrDb: holds ? 25 : 15, drop: null, speedup: null, holds });
+  const figures = (confirmations: NonNullable<QuantizeResult['search']>['confirmations']) => lines({ ...base, search: { candidates: [], cleanSpeedup: null, noGain: null, confirmations } }).find((line) => line.includes('figures from'));
+  assert.match(figures([confirmation('a', true)])!, /12 samples, held out from ranges and choices$/);
+  assert.match(figures([confirmation('a', false), confirmation('b', true)])!, /12 samples, held out from ranges, and from choices but for the last one among 2 plans that were judged on them$/);
+});
+
 test('describeQuantize: without samples and without verification', () => {
   const result: QuantizeResult = { ...base, methods: [], nodes: base.nodes.slice(0, 2), changes: [], integer: null, check: null, slowNodes: [] };
   assert.deepEqual(lines(result, false), [
