@@ -87,10 +87,10 @@ export function nonFiniteWarning(nonFinite: readonly NonFinite[]): Warning | und
   };
 }
 
-/** Calibrates a prepared model on the samples of `data` whose names are not excluded. */
+/** Calibrates a prepared model on the samples of `data` whose names are not excluded; with `extremesOnly` for the range method `minmax` alone. */
 export async function collectTable(
   host: RuntimeHost,
-  options: Pick<CalibrateOptions, 'model' | 'exact' | 'threads'>,
+  options: Pick<CalibrateOptions, 'model' | 'exact' | 'threads'> & { readonly extremesOnly?: boolean },
   prepared: PreparedModel,
   sha256: string,
   data: DataSpec,
@@ -104,6 +104,7 @@ export async function collectTable(
     data,
     exclude,
     exact: options.exact ?? 'auto',
+    extremesOnly: options.extremesOnly ?? false,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
   const table: CalibrationTable = {

@@ -234,7 +234,9 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
 /** The ranges of all samples that give any; and those of the samples that do not judge, for choices among plans. */
 async function collectTables(job: QuantizeJob, prepared: PreparedModel, sha256: string, samples: SamplePartition, chooses: boolean): Promise<{ all: CalibrationTable; choosing: CalibrationTable }> {
   const { host, options, data } = job;
-  const collectWithout = async (names: readonly string[]) => (await collectTable(host, options, prepared, sha256, data!, [...samples.heldOut, ...names])).table;
+  // Where one method is settled that needs extremes only, nobody looks at more.
+  const extremesOnly = !chooses && options.method === 'minmax';
+  const collectWithout = async (names: readonly string[]) => (await collectTable(host, { ...options, extremesOnly }, prepared, sha256, data!, [...samples.heldOut, ...names])).table;
   const judging = new Set(samples.judging);
   const others = samples.deciding.filter((name) => !judging.has(name));
   if (!chooses || others.length === 0) {

@@ -25,6 +25,8 @@ export interface CollectOptions {
   readonly exclude?: readonly string[];
   /** Whether every element is counted, or large activations on a grid; `auto`, the default, counts all of up to 64 samples. */
   readonly exact?: boolean | 'auto';
+  /** Observes extremes only: enough for the range method `minmax`, and faster. The records hold no bins. */
+  readonly extremesOnly?: boolean;
   /** Threads to use; one for each core, where absent. */
   readonly threads?: number;
   /** Worker threads to share the samples with, for tests; chosen where absent. What is observed does not depend on it. */
@@ -46,11 +48,11 @@ export interface CollectResult extends Observations {
  */
 export async function collect(host: RuntimeHost, options: CollectOptions): Promise<CollectResult> {
   const start = performance.now();
-  const { model, externalDataFolder, data, exclude = [], exact = 'auto', threads, workers } = options;
+  const { model, externalDataFolder, data, exclude = [], exact = 'auto', extremesOnly = false, threads, workers } = options;
   const tap = tapValues(model, options.names);
   const stage = (tapped: Model, name: string) => stageTap(host, tapped, name, externalDataFolder);
   const request: CollectRequest = {
-    plan: { ...(tap.computed.length > 0 && { whole: await stage(tap.model, 'whole') }), fed: tap.fed },
+    plan: { ...(tap.computed.length > 0 && { whole: await stage(tap.model, 'whole') }), fed: tap.fed, extremesOnly },
     inputs: modelInputs(model.graph),
     data,
     exclude,

@@ -25,6 +25,8 @@ export interface RunPlan {
   readonly sampled?: Pick<SampledTap, 'joined' | 'steps'> & { readonly source: ModelSource; readonly inputDims: string };
   /** Observed values that are inputs of the model. */
   readonly fed: readonly string[];
+  /** Takes extremes only, and no bins. */
+  readonly extremesOnly?: boolean;
   /** Threads of a session. */
   readonly threads: number;
 }
@@ -149,7 +151,7 @@ export class SampleRunner {
 
   #observer(name: string, tensor: Pick<Tensor, 'dtype' | 'dims'>): TensorObserver {
     let observer = this.#observers.get(name);
-    if (!observer) this.#observers.set(name, (observer = new TensorObserver(tensor)));
+    if (!observer) this.#observers.set(name, (observer = new TensorObserver(tensor, this.#plan.extremesOnly !== true)));
     return observer;
   }
 }

@@ -18,23 +18,22 @@ export class TensorObserver {
   #count = 0;
   #sampled = false;
 
-  /** For a value of the type and dimensions that it has in the first sample. */
-  constructor({ dtype, dims }: Pick<Tensor, 'dtype' | 'dims'>) {
-    this.#histogram = isFloat(dtype) ? new BitHistogram() : undefined;
+  /** For a value of the type and dimensions that it has in the first sample. Without `counts` it takes no bins, which is enough for extremes and faster. */
+  constructor({ dtype, dims }: Pick<Tensor, 'dtype' | 'dims'>, counts = true) {
+    this.#histogram = counts && isFloat(dtype) ? new BitHistogram() : undefined;
     this.#dtype = dtype;
     this.#dims = dims;
   }
 
   /** Takes every element. Returns what a scan of them found. */
   add(tensor: Tensor): Scan {
-    const scan = this.#histogram ? this.#histogram.add(floatsOf(tensor)) : EMPTY_SCAN;
+    const scan = isFloat(this.#dtype) ? this.#scan(floatsOf(tensor)) : EMPTY_SCAN;
     return this.#take(tensor.dims, false, scan);
   }
 
   /** Takes what was kept of a tensor of these dimensions. Returns what a scan of it found. */
   addReduced(dims: readonly number[], { grid, maxima, negatedMinima }: ReducedElements): Scan {
-    const histogram = this.#floatHistogram();
-    const counted = scanAll(grid, (values) => histogram.add(values));
+    const counted = scanAll(grid, (values) => this.#scan(values));
     const top = scanAll(maxima, scanExtremes);
     const bottom = scanAll(negatedMinima, scanExtremes);
     const scan = { ...counted, min: Math.min(counted.min, 0 - bottom.max), max: Math.max(counted.max, top.max) };
@@ -44,7 +43,7 @@ export class TensorObserver {
   /** Takes the grid and the extremes of a whole tensor of rank 4. Returns what a scan of all elements found. */
   addGrid(tensor: Tensor, step: GridStep): Scan {
     const values = floatsOf(tensor);
-    this.#floatHistogram().add(takeGrid(values, tensor.dims, step));
+    this.#histogram?.add(takeGrid(values, tensor.dims, step));
     return this.#take(tensor.dims, true, scanExtremes(values));
   }
 
@@ -61,9 +60,9 @@ export class TensorObserver {
     };
   }
 
-  #floatHistogram(): BitHistogram {
-    if (!this.#histogram) throw new TypeError(`elements of ${this.#dtype} are not counted`);
-    return this.#histogram;
+  /** Takes floats into the bins, where there are any. */
+  #scan(values: Float32Array): Scan {
+    return this.#histogram?.add(values) ?? scanExtremes(values);
   }
 
   #take(dims: readonly number[], sampled: boolean, scan: Scan): Scan {

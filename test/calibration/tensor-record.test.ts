@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { mergeRecords, type TensorRecord } from '../../src/calibration/tensor-record.js';
+import { mergeRecords, NO_BINS, type TensorRecord } from '../../src/calibration/tensor-record.js';
 import { TensorObserver } from '../../src/calibration/tensor-observer.js';
 import { tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
 import { noise } from './models.js';
@@ -43,6 +43,20 @@ test('a record tells counts, extremes and how far they vary', () => {
     inf: 1,
   });
   assert.equal(bins.count.reduce((a, b) => a + b), 5);
+});
+
+test('an observer that counts nothing tells all but the bins', () => {
+  const map = tensorFromArray('float32', [1, 4, 40, 50], noise(8_000, 7));
+  const reduced = { grid: [noise(600, 1), noise(300, 2)], maxima: [Float32Array.of(1, 2)], negatedMinima: [Float32Array.of(3, 4)] };
+  const recordOf = (counts: boolean) => {
+    const observer = new TensorObserver(map, counts);
+    for (const sample of [...samples, map]) observer.add(sample);
+    observer.addReduced([1, 4, 40, 50], reduced);
+    observer.addGrid(map, [2, 2]);
+    return observer.record();
+  };
+  assert.ok(recordOf(true).bins.index.length > 0);
+  assert.deepEqual(recordOf(false), { ...recordOf(true), bins: NO_BINS });
 });
 
 test('dimensions are null where the rank varies', () => {
