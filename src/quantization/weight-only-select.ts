@@ -37,7 +37,7 @@ export function selectWeightOnly(graph: Graph, selection: WeightOnlySelection): 
   const readers = new ReaderCounts();
   for (const { scoped, choice } of chosen) if (typeof choice !== 'string' && choice.form === 'product' && !scoped.scope.parent) readers.add(choice);
   return chosen.map(({ scoped, choice }): WeightOnlyChoice =>
-    typeof choice === 'string' ? { ...scoped, form: null, reason: choice } : { ...scoped, ...choice, fuses: choice.form === 'product' && !scoped.scope.parent && readers.of(choice) === 1 && !isClipped(scoped) },
+    typeof choice === 'string' ? { ...scoped, form: null, reason: choice } : { ...scoped, ...choice, fuses: choice.form === 'product' && !scoped.scope.parent && readers.of(choice) === 1 && !isKeptApart(scoped) },
   );
 }
 
@@ -88,19 +88,21 @@ const RULES: Readonly<Record<string, (node: Node, scope: Scope, selection: Weigh
 };
 
 /**
- * Whether a Relu or Clip follows, which the runtime looks behind for a QuantizeLinear, and without one leaves the product as it is. It looks behind the
- * Add of a bias too, where the product is of matrices and so becomes a Gemm. Source: core/optimizer/qdq_transformer/selectors_actions/qdq_selectors.cc
- * and matmul_add_fusion.cc of onnxruntime.
+ * Whether what follows keeps the runtime from fusing a DequantizeLinear with a product. Behind a Relu or Clip it looks for a QuantizeLinear, and without
+ * one leaves the product as it is; a product of matrices becomes a Gemm with the Add after it, which must then add a vector and is looked behind too.
+ * Source: core/optimizer/qdq_transformer/selectors_actions/qdq_selectors.cc and matmul_add_fusion.cc of onnxruntime.
  */
-function isClipped({ node, scope: { graph } }: ScopedNode): boolean {
-  const index = indexOf(graph);
+function isKeptApart({ node, scope }: ScopedNode): boolean {
+  const index = indexOf(scope.graph);
   const isClip = (reader: Node | undefined) => reader !== undefined && /^(Relu|Clip)$/.test(reader.opType) && !index.isOutput(reader.outputs[0]!);
   const reader = soleReader(index, node.outputs[0]!);
   if (isClip(reader)) return true;
-  if (node.opType !== 'MatMul' || reader?.opType !== 'Add' || !isClip(soleReader(index, reader.outputs[0]!))) return false;
+  if (node.opType !== 'MatMul' || reader?.opType !== 'Add') return false;
   const type = index.info(node.inputs[0]!)?.type;
   const rank = type?.kind === 'tensor' ? type.shape?.length : undefined;
-  return rank === undefined || rank === 2;
+  if (rank !== undefined && rank !== 2) return false;
+  const addend = reader.inputs[reader.inputs[0] === node.outputs[0] ? 1 : 0]!;
+  return constantIn(scope, addend)?.tensor.dims.length !== 1 || isClip(soleReader(index, reader.outputs[0]!));
 }
 
 function product(node: Node, scope: Scope, name: string, depthAxis: 0 | 1): Choice | string {

@@ -100,6 +100,18 @@ test('a product before a Relu or Clip, behind which the runtime looks for a Quan
   }
 });
 
+test('a product of matrices to which a matrix is added, which the runtime makes one Gemm, takes the operator of the runtime', async () => {
+  const g = new GraphBuilder(OPSET);
+  const x = g.input('x', [5, 64]);
+  const sum = g.op('sum', 'Add', [x, g.op('first', 'MatMul', [x, g.weight('w1', [64, 64])])]);
+  g.output(g.op('biased', 'Add', [g.op('second', 'MatMul', [sum, g.weight('w2', [64, 64])]), g.weight('b', [64])]));
+  const model = g.model();
+  const { model: result } = quantized(model, { dtype: 'int8' });
+  assert.deepEqual(result.graph.nodes.map(({ opType }) => opType), ['MatMulNBits', 'Add', 'DequantizeLinear', 'MatMul', 'Add']);
+  assert.equal((await fuse(result)).graph.nodes.filter(({ opType }) => opType === 'MatMulNBits').length, 2);
+  await assertNear(model, result, 30);
+});
+
 test('both forms hold the same numbers', async () => {
   const model = threeProducts();
   for (const dtype of ['int4', 'uint4', 'int8', 'uint8'] as const) {
