@@ -17,6 +17,10 @@ const TIMED_RUNS = 60;
 /** Long runs vary less, so that few of them show the ratio. */
 const LEAST_TIMED_RUNS = 5;
 const TIMED_WARMUP = 2;
+/** The same for runs that take longer than so many milliseconds. */
+const LONG_RUN_MS = 200;
+const LEAST_LONG_RUNS = 3;
+const LONG_WARMUP = 1;
 
 /** A run of the switchable model takes so many times a run of the float one, roughly. */
 const SWITCHABLE_COST = 6;
@@ -35,11 +39,20 @@ export async function profileModel(job: TrialJob, model: Model, floatMs: number,
   });
 }
 
-/** Times of models, each in turn with the job's float model. `budgetMs` is for all of them. */
-export async function timeModels(job: TrialJob, models: readonly StagedModel[], threads: number, budgetMs: number): Promise<PairedTimes[]> {
-  const settings = { runs: TIMED_RUNS, leastRuns: LEAST_TIMED_RUNS, warmup: TIMED_WARMUP, threads, budgetMs: budgetMs / models.length };
+/** Times of models, each in turn with the job's float model. `budgetMs` is for all of them, `floatMs` the time of one run where it is known. */
+export async function timeModels(job: TrialJob, models: readonly StagedModel[], threads: number, budgetMs: number, floatMs = 0): Promise<PairedTimes[]> {
+  const { least, warmup } = leastRuns(floatMs);
+  const settings = { runs: TIMED_RUNS, leastRuns: least, warmup, threads, budgetMs: budgetMs / models.length };
   return job.host.run(timePairsTask, { models: [job.baseline, ...models], data: job.data, only: job.samples.slice(0, MAX_SAMPLES), ...settings });
 }
+
+/** What timing a model takes at least, in milliseconds: it and the float model run in turn, warm-up included. */
+export function leastTimingMs(floatMs: number): number {
+  const { least, warmup } = leastRuns(floatMs);
+  return 2 * (least + warmup) * floatMs;
+}
+
+const leastRuns = (floatMs: number) => (floatMs > LONG_RUN_MS ? { least: LEAST_LONG_RUNS, warmup: LONG_WARMUP } : { least: LEAST_TIMED_RUNS, warmup: TIMED_WARMUP });
 
 /** What bounds the measuring of noise. */
 export interface NoiseLimits {

@@ -36,6 +36,7 @@ export async function proposeMigrations(job: TrialJob, planner: Planner, { obser
   const weights = new Set(sites.flatMap(({ products }) => products.map(({ node }) => node.inputs[1]!)));
   const bytes = bytesOf([...weights].map((name) => float.graph.initializers.get(name)!));
   const alphas = ALPHAS.slice(0, Math.floor(MAX_WEIGHT_BYTES / bytes));
+  if (alphas.length === 0) return [];
   const step = Math.ceil(samples.length / MAX_SAMPLES);
   const maxima = await job.host.run(channelMaximaTask, {
     model: await stageModel(job.host, float, 'maxima.onnx', job.baseline.externalDataFolder),

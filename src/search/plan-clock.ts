@@ -4,7 +4,7 @@ import { medianRatioInterval, type MedianInterval } from '../metrics/statistics.
 import { stageModel, type StagedModel } from '../runtime/staged-model.js';
 import { FASTER } from './choose-plan.js';
 import type { Contender } from './contender.js';
-import { timeModels } from './measure.js';
+import { leastTimingMs, timeModels } from './measure.js';
 import type { Planner } from './planner.js';
 import type { SearchGoal } from './search-result.js';
 import type { TrialJob } from './trials.js';
@@ -13,8 +13,7 @@ import type { TrialJob } from './trials.js';
 const MAX_PLANS = 10;
 const LEAST_PLANS = 3;
 
-/** Pairs of runs that a plan takes at least, warm-up included; for a first look at all plans there is this share of the time. */
-const LEAST_PAIRS = 7;
+/** For a first look at all plans there is this share of the time. */
 const FIRST_SHARE = 0.6;
 
 /** Repetitions of timings that have not decided, the plans that they are for, and how far apart the ends of an interval may be among equals. */
@@ -58,24 +57,24 @@ export class PlanClock {
   /** Times the plans that were not timed yet, as many of the first as there is time for, and those between which the clock has not decided again. */
   async time(plans: readonly Contender[], { floatMs, mayWin, isStopped }: TimingRules): Promise<void> {
     const { timingMs } = this.#goal.budget;
-    const most = Math.max(LEAST_PLANS, Math.min(MAX_PLANS, Math.floor((FIRST_SHARE * timingMs) / (LEAST_PAIRS * 2 * floatMs))));
-    await this.#add(plans.filter((one) => !this.#speedups.has(one)).slice(0, most), FIRST_SHARE * timingMs);
+    const most = Math.max(LEAST_PLANS, Math.min(MAX_PLANS, Math.floor((FIRST_SHARE * timingMs) / leastTimingMs(floatMs))));
+    await this.#add(plans.filter((one) => !this.#speedups.has(one)).slice(0, most), FIRST_SHARE * timingMs, floatMs);
     const rest = (1 - FIRST_SHARE) * timingMs;
     const end = performance.now() + rest;
     while (performance.now() < end && !isStopped()) {
       const rivals = this.#undecided(plans.filter(mayWin));
-      if (rivals.length === 0) break;
-      await this.#add(rivals, rest / MAX_REPETITIONS);
+      if (rivals.length === 0 || rivals.length * leastTimingMs(floatMs) > end - performance.now()) break;
+      await this.#add(rivals, rest / MAX_REPETITIONS, floatMs);
     }
   }
 
-  async #add(those: readonly Contender[], budgetMs: number): Promise<void> {
+  async #add(those: readonly Contender[], budgetMs: number, floatMs: number): Promise<void> {
     if (those.length === 0) return;
     const staged: StagedModel[] = [];
     for (const [i, { planned, staged: kept }] of those.entries()) {
       staged.push(kept ?? (await stageModel(this.#job.host, this.#planner.quantize(planned).model, `search-${i}.onnx`, this.#job.baseline.externalDataFolder)));
     }
-    const times = await timeModels(this.#job, staged, this.#goal.threads, budgetMs);
+    const times = await timeModels(this.#job, staged, this.#goal.threads, budgetMs, floatMs);
     for (const [i, one] of those.entries()) {
       const before = this.#times.get(one);
       const baselineMs = [...(before?.baselineMs ?? []), ...times[i]!.baselineMs];

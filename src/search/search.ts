@@ -27,7 +27,7 @@ import { judgeModels, judgeStaged, type Trial, type TrialJob } from './trials.js
 const ALL_STATIC = 'all static';
 export const ALL_DYNAMIC = 'all dynamic';
 
-/** Rounds in which the noise that is allowed shrinks because the nodes' noises together came to more than their sum. */
+/** Rounds in which the noise that is allowed shrinks, because the nodes' noises together came to more than their sum, or grows, because they came to less. */
 const MAX_TIGHTENINGS = 3;
 
 /** Error that this machine's kernels may add to the rounding before other weights are tried. */
