@@ -94,6 +94,7 @@ export function fitColumns(values: Float32Array, from: number, stride: number, c
     fitLanes(count, format);
     for (let c = 0; c < width; c++) {
       takeLane(c, found);
+      if (Math.abs(found.scale) < SMALLEST_SCALE) fitRange(Float32Array.from({ length: count }, (_, k) => values[from + k * stride + first + c]!), 0, count, format, found);
       take(first + c, found);
     }
   }
