@@ -48,7 +48,7 @@ export async function quantizeWeightOnly(job: QuantizeJob): Promise<QuantizedMod
   const plan = planWeightOnly(choices, settings, options.target ?? QUANTIZE_DEFAULTS.target, algorithm);
   refuseNothing(plan, options.model);
   const seen = samples && samples.deciding.length > 0 ? samples.deciding : samples?.all;
-  const rounded = algorithm === 'gptq' ? await roundByInputs(host, prepared.model, folder, choices, blockFormat(settings), { data: data!, only: seen! }) : undefined;
+  const rounded = algorithm === 'gptq' ? await roundByInputs(host, prepared.model, folder, choices, blockFormat(settings), { data: data!, only: seen!, onProgress: options.onProgress }) : undefined;
   const graph = storeWeights(prepared.model.graph, choices, {
     formOf: (choice) => weightForm(choice, settings),
     fit: algorithm === 'rtn' ? fitRange : fitHalfQuadratic,

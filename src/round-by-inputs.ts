@@ -2,6 +2,7 @@ import type { DataSpec } from './data/data-spec.js';
 import { inputProductsTask, type ProductInput } from './evaluation/input-products.js';
 import { QdqError } from './errors.js';
 import type { Model } from './graph/model.js';
+import type { ProgressListener } from './progress.js';
 import type { BlockFormat } from './quantization/weight-only-format.js';
 import { roundWithProducts, type RoundedWeight } from './quantization/weight-only-gptq.js';
 import { matrixShape } from './quantization/weight-only-blocks.js';
@@ -17,6 +18,7 @@ const MAX_PRODUCT_BYTES = 256 * 2 ** 20;
 export interface RoundingSamples {
   readonly data: DataSpec;
   readonly only: readonly string[];
+  readonly onProgress?: ProgressListener | undefined;
 }
 
 /**
@@ -29,13 +31,15 @@ export async function roundByInputs(
   folder: string,
   choices: readonly WeightOnlyChoice[],
   format: BlockFormat,
-  { data, only }: RoundingSamples,
+  { data, only, onProgress }: RoundingSamples,
 ): Promise<(choice: WeightOnlyNode) => RoundedWeight | undefined> {
   const products = choices.flatMap((choice) => (choice.form === 'product' && !choice.scope.parent ? [choice] : []));
   const groups = new Map<string, WeightOnlyNode[]>();
   for (const choice of products) groups.set(keyOf(choice), [...(groups.get(keyOf(choice)) ?? []), choice]);
   const staged = await stageModel(host, model, 'inputs.onnx', folder);
   const rounded = new Map<string, RoundedWeight>();
+  const total = [...groups.values()].reduce((count, [first]) => count + channelsOf(first!), 0);
+  let done = 0;
   for (const batch of batches([...groups.values()])) {
     const values = new Map(batch.flat().map((choice): [string, ProductInput] => [choice.node.inputs[0]!, { name: choice.node.inputs[0]!, depth: depthOf(choice) }]));
     const sums = await host.run(inputProductsTask, { model: staged, values: [...values.values()], data, only });
@@ -45,7 +49,10 @@ export async function roundByInputs(
       if (seen.length === 0) continue;
       const sum = new Float64Array(depthOf(first!) ** 2);
       for (const products of seen) products.forEach((value, i) => (sum[i]! += value));
-      rounded.set(keyOf(first!), roundWithProducts(matrixOf(first!), format, sum, () => notFinite(first!)));
+      const before = done;
+      const onChannels = (channels: number) => onProgress?.({ stage: 'rounding weights', done: before + channels, total, unit: 'channels' });
+      rounded.set(keyOf(first!), await roundWithProducts(matrixOf(first!), format, sum, () => notFinite(first!), onChannels));
+      done += channelsOf(first!);
     }
   }
   return (choice) => (choice.form === 'product' && !choice.scope.parent ? rounded.get(keyOf(choice)) : undefined);
@@ -53,6 +60,7 @@ export async function roundByInputs(
 
 const matrixOf = ({ weight: { tensor }, depthAxis }: WeightOnlyNode): { tensor: Tensor; depthAxis: 0 | 1 } => ({ tensor, depthAxis });
 const depthOf = (choice: WeightOnlyNode) => matrixShape(matrixOf(choice)).depth;
+const channelsOf = (choice: WeightOnlyNode) => matrixShape(matrixOf(choice)).channels;
 const keyOf = ({ weight, depthAxis }: WeightOnlyNode) => `${depthAxis}/${weight.name}`;
 
 /** Groups in order, as many at a time as their products may take memory. */

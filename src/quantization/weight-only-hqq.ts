@@ -1,92 +1,101 @@
-import { roundHalfEven } from '../tensor/round-half-even.js';
-import { fitRange, largestInteger, type BlockParameters, type FitBlock } from './weight-only-rounding.js';
+import type { BlockFormat } from './weight-only-format.js';
+import { fitRange, largestInteger, middleInteger, SMALLEST_SCALE, type BlockParameters, type FitBlock } from './weight-only-rounding.js';
 
-/** Exponent of the norm of errors that is made small: below 1, so that few large errors weigh less than many small ones. */
-const NORM = 0.7;
-/** Weight of the penalty between an error and the part of it that is given up, at the start and its growth from step to step. */
-const PENALTY = 1;
-const GROWTH = 1.3;
-const STEPS = 6;
-/** Shares of the full range that the search starts from; what lies outside is clamped. */
-const STARTS = [1, 0.92, 0.84, 0.75] as const;
+/** The binary of half-quadratic-kernel.wat; a test compares both and tells the new text after a change. */
+export const HALF_QUADRATIC_KERNEL_BASE64 =
+  'AGFzbQEAAAABCQFgBX99fX99AAMCAQAFAwEAAQcQAgZtZW1vcnkCAANmaXQAAAr1CAHyCAMEfwF9G3sgBP0TIQ8gAP0R/foBIRAgECAPIA/95gH9DAAAgCkAAIApAACAKQAAgCn95gH9' +
+  '5gEhGCAAQQR0IQYDQCAF/QAEACEKIAsgCv3oASELIAwgCv3pASEMIAVBEGohBSAFIAZJDQALIAJDAAAAAF0EQP0MAACAAAAAgAAAAIAAAACAACAMIAv95QEgAf0T/ecB/ekBIQ0gDyAL' +
+  '/eEBIA395wH9av3oASEOBf0MAACAAAAAgAAAAIAAAACAACAMIAv94QH96QEgAf0T/ecB/ekBIQ0gAwRAIA394QEgDSAMIAv94QH9RP1SIQ0LIAL9EyEOCyAOIR0gDiEc/QwAAIA/AACA' +
+  'PwAAgD8AAIA/IRv9DAAAgH8AAIB/AACAfwAAgH8hGkEAIQUDQCAFIAX9AAQAIA395wH9CwSAICAFQRBqIQUgBSAGSQ0ACwNAQwAAgD9DH4VrP0M9Clc/QwAAQD8gB0ECRhsgB0EBRhsg' +
+  'B0Ub/RMhESAdIRJDAACAPyEJQQAhCANA/QwAAAAAAAAAAAAAAAAAAAAAIRn9DAAAAAAAAAAAAAAAAAAAAAAhHv0MAAAAAAAAAAAAAAAAAAAAACEf/QwAAAAAAAAAAAAAAAAAAAAAISD9' +
+  'DAAAAAAAAAAAAAAAAAAAAAAhIUEAIQUDQCAF/QAEgCAgEf3nASEWIA/9DAAAAAAAAAAAAAAAAAAAAAAgFv1qIBL95AH96wH96gEgEv3lASETIBYgE/3lASEUIBkgFCAU/eYB/eQBIRkg' +
+  'FP3gASEVIBX9DAAAAD8AAAA/AAAAPwAAAD/9RCEXIBf9UwRA/QwAAAAAAAAAAAAAAAAAAAAAIBX9DAAAgD8AAIA/AACAPwAAgD8gCf0TIBX94wH94wH95gH95wH95QH96wEhFSAVIBf9' +
+  'TiAU/QwAAACAAAAAgAAAAIAAAACA/U79UCEVIBYgFf3lASEWCyAeIBYgE/3mAf3kASEeIB8gEyAT/eYB/eQBIR8gICAT/eQBISAgISAW/eQBISEgBUEQaiEFIAUgBkkNAAsgGSARIBH9' +
+  '5gH95gEhGSAaIBj9RCAZIBr9DHL5fz9y+X8/cvl/P3L5fz/95gH9Q/1OIRcgGSAaIBf9UiEaIBEgGyAX/VIhGyASIBwgF/1SIRwgAkMAAAAAXQRAIBAgH/3mASAgICD95gH95QEhIiAe' +
+  'IB/95wEgECAe/eYBICAgIf3mAf3lASAi/ecBICL9DAAAAAAAAAAAAAAAAAAAAAD9Qf1SISMgD/0MAAAAAAAAAAAAAAAAAAAAACASICEgIyAg/eYB/eUBIBD95wEgI/3nAf3lAf1q/esB' +
+  '/eoBISQgEiAk/eUBISMgHiAjICH95gH95AEhHiAfICMgICAg/eQBIBAgI/3mAf3kAf3mAf3kASEfICQhEgsgESAeIB/95wH95gEhESAJQ2Zmpj+UIQkgCEEBaiEIIAhBB0kNAAsgB0EB' +
+  'aiEHIAdBBEkNAAtBACANIBv95gH9CwSAQEEAIBz9CwSQQAs=';
+
+/** Blocks that are fitted together. */
+const FIT_LANES = 4;
+
+const LONGEST_BLOCK = 256;
+const SCALES = 8192;
+const ZEROS = 8208;
+
+/** The fit of four blocks in WebAssembly, over memory of its own. */
+interface HalfQuadraticKernel {
+  /** [elements, 4] */
+  readonly values: Float32Array;
+  readonly scales: Float32Array;
+  readonly zeroPoints: Float32Array;
+  readonly fit: (count: number, steps: number, middle: number, signed: number, largest: number) => void;
+}
+
+// Node's types describe WebAssembly only together with those of browsers.
+declare const WebAssembly: {
+  readonly Module: new (bytes: Uint8Array) => object;
+  readonly Instance: new (module: object) => { readonly exports: unknown };
+};
+
+let kernel: HalfQuadraticKernel | undefined;
+
+function halfQuadraticKernel(): HalfQuadraticKernel {
+  return (kernel ??= create());
+}
+
+function create(): HalfQuadraticKernel {
+  const module = new WebAssembly.Module(Buffer.from(HALF_QUADRATIC_KERNEL_BASE64, 'base64'));
+  const { memory, fit } = new WebAssembly.Instance(module).exports as { readonly memory: { readonly buffer: ArrayBuffer } } & Pick<HalfQuadraticKernel, 'fit'>;
+  const floats = (at: number, count: number) => new Float32Array(memory.buffer, at, count);
+  return { values: floats(0, LONGEST_BLOCK * FIT_LANES), scales: floats(SCALES, FIT_LANES), zeroPoints: floats(ZEROS, FIT_LANES), fit };
+}
 
 /**
- * Half-quadratic quantization, without data: errors are split into a part e that is given up, e = shrink(w − scale · (q − zero)), and the rest, for
- * which scale and zero point have a closed form; both are found in turns. Of all steps, round to nearest among them, the one with the
- * least squared error stays, so that no block gets worse. Zero points are whole numbers, as integer kernels want them.
+ * Half-quadratic quantization, without data: errors are split into a part e that is given up, e = sign(x) · max(0, |x| − |x|^(p − 1) / penalty) of the error x, and
+ * the rest, for which scale and zero point have a closed form; both are found in turns, from several shares of the full range. p = 3/4: below 1, few
+ * large errors weigh less than many small ones. Of all steps, round to nearest among them, the one with the least squared error stays, so
+ * that no block gets worse. Zero points are whole numbers, as integer kernels want them.
  * Source: Badri and Shaji, "Half-Quadratic Quantization of Large Machine Learning Models" (2023), with the scale optimized too.
  */
 export const fitHalfQuadratic: FitBlock = (values, from, count, format, found) => {
-  fitRange(values, from, count, format, found);
-  if (Number.isNaN(found.scale)) return;
-  const largest = largestInteger(format);
-  const { scale, zeroPoint } = found;
-  let least = squaredError(values, from, count, found, largest);
-  const trial: BlockParameters = { scale, zeroPoint };
-  for (const share of STARTS) {
-    trial.scale = Math.fround(scale * share);
-    trial.zeroPoint = zeroPoint;
-    let penalty = PENALTY;
-    for (let step = 0; step < STEPS && least > 0; step++, penalty *= GROWTH) {
-      if (!improve(values, from, count, trial, largest, penalty, format.symmetric)) break;
-      const error = squaredError(values, from, count, trial, largest);
-      if (!(error < least)) continue;
-      least = error;
-      found.scale = trial.scale;
-      found.zeroPoint = trial.zeroPoint;
-    }
-  }
+  const { values: lanes } = halfQuadraticKernel();
+  for (let i = 0, at = 0; i < count; i++, at += FIT_LANES) lanes[at] = values[from + i]!;
+  fitLanes(count, format);
+  takeLane(0, found);
+  // A scale beyond what kernels take is that of a block next to nothing.
+  if (Math.abs(found.scale) < SMALLEST_SCALE) fitRange(values, from, count, format, found);
 };
 
-/** One turn: integers and given-up errors from the parameters, then the parameters from those. False where nothing is left to fit. */
-function improve(values: ArrayLike<number>, from: number, count: number, trial: BlockParameters, largest: number, penalty: number, keepZero: boolean): boolean {
-  const { scale, zeroPoint } = trial;
-  let [products, squares, sumIntegers, sumTargets] = [0, 0, 0, 0];
-  for (let i = from; i < from + count; i++) {
-    const scaled = values[i]! / scale;
-    const level = integerOf(scaled, zeroPoint, largest) - zeroPoint;
-    const target = scaled - shrink(scaled - level, penalty);
-    products += target * level;
-    squares += level * level;
-    sumIntegers += level;
-    sumTargets += target;
+/** Fits the blocks that stand in the kernel's memory. */
+function fitLanes(count: number, format: BlockFormat): void {
+  const { bits, symmetric } = format;
+  const largest = largestInteger(format);
+  const steps = !symmetric ? largest : bits === 4 ? 8 : 127;
+  halfQuadraticKernel().fit(count, steps, symmetric ? middleInteger(format) : -1, bits === 4 ? 1 : 0, largest);
+}
+
+function takeLane(lane: number, found: BlockParameters): void {
+  const { scales, zeroPoints } = halfQuadraticKernel();
+  found.scale = Number.isFinite(scales[lane]!) ? scales[lane]! : NaN;
+  found.zeroPoint = zeroPoints[lane]!;
+}
+
+/**
+ * The same for blocks side by side: elements `from + k · stride + c` are element k of block c. `take` gets the parameters of each block in turn; a scale that
+ * is NaN says that a value is not finite.
+ */
+export function fitColumns(values: Float32Array, from: number, stride: number, count: number, columns: number, format: BlockFormat, take: (column: number, found: BlockParameters) => void): void {
+  const { values: lanes } = halfQuadraticKernel();
+  const found: BlockParameters = { scale: 1, zeroPoint: 0 };
+  for (let first = 0; first < columns; first += FIT_LANES) {
+    const width = Math.min(FIT_LANES, columns - first);
+    for (let k = 0; k < count; k++) for (let c = 0; c < width; c++) lanes[k * FIT_LANES + c] = values[from + k * stride + first + c]!;
+    fitLanes(count, format);
+    for (let c = 0; c < width; c++) {
+      takeLane(c, found);
+      if (Math.abs(found.scale) < SMALLEST_SCALE) fitRange(Float32Array.from({ length: count }, (_, k) => values[from + k * stride + first + c]!), 0, count, format, found);
+      take(first + c, found);
+    }
   }
-  if (squares === 0) return false;
-  if (keepZero) {
-    trial.scale = Math.fround((scale * products) / squares);
-    return usable(trial.scale);
-  }
-  // Least squares of target ≈ a · level + b; the line crosses zero at the level −b / a, which moves the zero point.
-  const spread = count * squares - sumIntegers * sumIntegers;
-  const slope = spread === 0 ? products / squares : (count * products - sumIntegers * sumTargets) / spread;
-  const offset = (sumTargets - slope * sumIntegers) / count;
-  const moved = Math.min(largest, Math.max(0, roundHalfEven(zeroPoint - offset / slope)));
-  // With the zero point a whole number again, the scale follows from it.
-  const shift = zeroPoint - moved;
-  const [crossed, lengths] = [products + shift * sumTargets, squares + 2 * shift * sumIntegers + count * shift * shift];
-  if (lengths === 0) return false;
-  trial.zeroPoint = moved;
-  trial.scale = Math.fround((scale * crossed) / lengths);
-  return usable(trial.scale);
-}
-
-const usable = (scale: number) => Number.isFinite(scale) && Math.abs(scale) >= 2 ** -126;
-
-/** The part of an error that is given up: sign(x) · max(0, |x| − |x|^(p − 1) / penalty). */
-function shrink(error: number, penalty: number): number {
-  const size = Math.abs(error);
-  // Errors of rounding alone are at most a half, and none of them is given up at the start.
-  if (size <= 0.5) return 0;
-  return Math.sign(error) * Math.max(0, size - size ** (NORM - 1) / penalty);
-}
-
-function integerOf(scaled: number, zeroPoint: number, largest: number): number {
-  const integer = roundHalfEven(Math.fround(scaled)) + zeroPoint;
-  return integer < 0 ? 0 : integer > largest ? largest : integer;
-}
-
-function squaredError(values: ArrayLike<number>, from: number, count: number, { scale, zeroPoint }: BlockParameters, largest: number): number {
-  let sum = 0;
-  for (let i = from; i < from + count; i++) sum += (values[i]! - scale * (integerOf(values[i]! / scale, zeroPoint, largest) - zeroPoint)) ** 2;
-  return sum;
 }

@@ -9,7 +9,7 @@ export interface BlockParameters {
 }
 
 /** The smallest float32 that is not denormal. */
-const SMALLEST_SCALE = 2 ** -126;
+export const SMALLEST_SCALE = 2 ** -126;
 
 /** Finds the parameters of `count` values from `from` on and leaves them in `found`. NaN and infinite values give a scale that is NaN. */
 export type FitBlock = (values: ArrayLike<number>, from: number, count: number, format: BlockFormat, found: BlockParameters) => void;

@@ -4,19 +4,28 @@ import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import wabt from 'wabt';
 import { BLOCK_KERNEL_BASE64 } from '../../src/quantization/block-kernel.js';
+import { PRODUCT_KERNEL_BASE64 } from '../../src/quantization/product-kernel.js';
+import { HALF_QUADRATIC_KERNEL_BASE64 } from '../../src/quantization/weight-only-hqq.js';
 import { packWeight } from '../../src/quantization/weight-only-packing.js';
 import { fitRange } from '../../src/quantization/weight-only-rounding.js';
 import { elementCount, tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
 import { noise } from '../helpers/graph-builder.js';
 
-const SOURCE = fileURLToPath(new URL('../../../src/quantization/block-kernel.wat', import.meta.url));
+const KERNELS = [
+  ['block-kernel.wat', 'BLOCK_KERNEL_BASE64', BLOCK_KERNEL_BASE64],
+  ['half-quadratic-kernel.wat', 'HALF_QUADRATIC_KERNEL_BASE64', HALF_QUADRATIC_KERNEL_BASE64],
+  ['product-kernel.wat', 'PRODUCT_KERNEL_BASE64', PRODUCT_KERNEL_BASE64],
+] as const;
 
-test('the binary kernel is that of its text', async () => {
-  const module = (await wabt()).parseWat('block-kernel.wat', await readFile(SOURCE, 'utf8'), { simd: true });
-  module.validate();
-  const base64 = Buffer.from(module.toBinary({}).buffer).toString('base64');
-  assert.equal(BLOCK_KERNEL_BASE64, base64, `block-kernel.wat was changed: set BLOCK_KERNEL_BASE64 to\n${base64.replace(/.{140}/g, '$&\n')}`);
-});
+for (const [file, name, binary] of KERNELS) {
+  test(`the binary of ${file} is that of its text`, async () => {
+    const source = fileURLToPath(new URL(`../../../src/quantization/${file}`, import.meta.url));
+    const module = (await wabt()).parseWat(file, await readFile(source, 'utf8'), { simd: true });
+    module.validate();
+    const base64 = Buffer.from(module.toBinary({}).buffer).toString('base64');
+    assert.equal(binary, base64, `${file} was changed: set ${name} to\n${base64.replace(/.{140}/g, '$&\n')}`);
+  });
+}
 
 /** Noise with ties, zeros of both signs, blocks of one sign and blocks of zeros. */
 function weight(dims: readonly number[]): Tensor {
