@@ -45,7 +45,7 @@ export async function roundWithProducts(matrix: ChannelMatrix, format: BlockForm
   const stripe = async (first: number) => {
     const end = Math.min(channels, first + STRIPE);
     const work = { values, depth, channels, first, end, format, shares, rounded };
-    if (!(await (isPooled ? sharedPool().run(stripeWork, work) : stripeWork.run(work)))) throw refuse();
+    if (!(await (isPooled ? sharedPool().run(gptqStripeWork, work) : gptqStripeWork.run(work)))) throw refuse();
     onChannels?.((done += end - first));
   };
   await Promise.all(Array.from({ length: Math.ceil(channels / STRIPE) }, (_, i) => stripe(i * STRIPE)));
@@ -89,7 +89,7 @@ interface StripeArguments {
 }
 
 /** Rounds the channels `first` … `end` in a thread; says whether all of them are finite. */
-export const stripeWork = defineWork(import.meta.url, 'stripeWork', (stripe: StripeArguments) => roundStripe(stripe));
+export const gptqStripeWork = defineWork(import.meta.url, 'gptqStripeWork', (stripe: StripeArguments) => roundStripe(stripe));
 
 function roundStripe({ values, depth, channels, first, end, format, shares, rounded }: StripeArguments): boolean {
   const width = end - first;
