@@ -1,6 +1,6 @@
 /**
  * Where integers pay on this machine: float time over integer time of one kind of layer at a time, one thread. Evidence for
- * MIN_PRODUCT_DEPTH in src/quantization/select.ts. Writes bench/results/kernels.md. On a quiet machine:
+ * MIN_PRODUCT_DEPTH in src/quantization/select.ts and for what is slower in src/quantization/operator-rules.ts. Writes bench/results/kernels.md. On a quiet machine:
  *
  *   node dist/bench/kernels.js [--rounds 3]
  */
@@ -16,7 +16,7 @@ import { figure } from '../src/report/format.js';
 import { RuntimeHost } from '../src/runtime/host.js';
 import { kernelCoverage } from '../src/runtime/kernel-coverage.js';
 import { stagedFile } from '../src/runtime/staged-model.js';
-import { convolutionChain, products, type ConvolutionLayer, type LayerModels, type ProductLayer } from './lib/layers.js';
+import { convolutionChain, products, softmaxBetweenProducts, type ConvolutionLayer, type LayerModels, type ProductLayer } from './lib/layers.js';
 import { scratchFolder } from './lib/paths.js';
 import { columns, contextFacts, writeResults } from './lib/results.js';
 
@@ -26,6 +26,7 @@ const CONVOLUTIONS: readonly ConvolutionLayer[] = [
   ...[[16, 48], [64, 28], [128, 28], [256, 14], [512, 7]].map(([channels, size]) => ({ kernel: 3, channels: channels!, size: size!, depthwise: true })),
   { kernel: 5, channels: 128, size: 14, depthwise: true },
 ];
+const SOFTMAX_SHAPES = [[12, 128, 128], [6, 196, 196], [64, 64], [16, 32]] as const;
 const DEPTHS = [4, 8, 16, 32, 64, 128, 512] as const;
 /** Rows × columns of a product, and how many stand side by side: tiny ones vanish in the cost of a run otherwise. */
 const SHAPES = [
@@ -71,6 +72,9 @@ async function measureAll(): Promise<Block[]> {
     paragraph('Ratio: float time over integer time. Above 1 integers are faster.'),
     heading('Convolutions'),
     await convolutionTable(),
+    heading('Softmax between products'),
+    paragraph('Three integer products with a Softmax after the first and the second: Softmax in float, and on integers; less the empty model, by products.'),
+    await softmaxTable(),
   ];
   const conclusions: string[] = [];
   for (const [name, kind] of Object.entries(PRODUCTS)) {
@@ -95,6 +99,16 @@ async function convolutionTable(): Promise<Block> {
     rows.push([name, figure(floatUs), figure(integerUs), ratio.toFixed(2), spread.map((end) => end.toFixed(2)).join(' … ')]);
   }
   return { kind: 'table', columns: columns('Layer', '>float µs', '>int8 µs', '>Ratio', '>Of the rounds'), rows };
+}
+
+async function softmaxTable(): Promise<Block> {
+  const rows = [];
+  for (const shape of SOFTMAX_SHAPES) {
+    const name = `Softmax, ${shape.join(' × ')}`;
+    const { floatUs, integerUs, ratio, spread } = await measure(name, softmaxBetweenProducts(shape));
+    rows.push([name, figure(floatUs), figure(integerUs), ratio.toFixed(2), spread.map((end) => end.toFixed(2)).join(' … ')]);
+  }
+  return { kind: 'table', columns: columns('Shape', '>float µs', '>int8 µs', '>Ratio', '>Of the rounds'), rows };
 }
 
 async function productTable(kind: Pick<ProductLayer, 'operator' | 'output'>): Promise<{ block: Block; conclusion: string }> {

@@ -44,6 +44,7 @@ const OPTIONS: StaticOptions = {
 };
 const OPSET = 17;
 const CONVOLUTIONS = 6;
+const PRODUCTS_WITH_SOFTMAX = 3;
 
 /** A chain of six convolutions with Relu, and one Q/DQ pair at each end. */
 export function convolutionChain({ kernel, channels, size, depthwise = false }: ConvolutionLayer): LayerModels {
@@ -61,6 +62,18 @@ export function convolutionChain({ kernel, channels, size, depthwise = false }: 
   const float = build.finish([valueInfo('input', 'float32', shape)], [valueInfo(x, 'float32', shape)], OPSET);
   const integer = quantizeBy(float, selectNodes(float.graph, new Map(), { opset: OPSET }), new Map());
   return { float, integer, empty: emptyModel(float), layers: CONVOLUTIONS };
+}
+
+/** Three products on integers with a Softmax after each but the last: in float, and on integers. */
+export function softmaxBetweenProducts(shape: readonly number[]): LayerModels {
+  const build = new GraphBuilder();
+  const width = shape.at(-1)!;
+  const product = (x: string) => build.add('MatMul', [x, build.normal([width, width], Math.sqrt(2 / width))]);
+  let x = product('input');
+  for (let i = 1; i < PRODUCTS_WITH_SOFTMAX; i++) x = product(build.add('Softmax', [x]));
+  const float = build.finish([valueInfo('input', 'float32', shape)], [valueInfo(x, 'float32', shape)], OPSET);
+  const quantized = (takesSlower: boolean) => quantizeBy(float, selectNodes(float.graph, new Map(), { opset: OPSET, takesSlower }), new Map());
+  return { float: quantized(false), integer: quantized(true), empty: emptyModel(float), layers: PRODUCTS_WITH_SOFTMAX };
 }
 
 /** Products whose number of terms does not matter to the selection made here, as it would to qdq's own. */

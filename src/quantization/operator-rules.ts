@@ -22,9 +22,14 @@ export interface OperatorRule {
   readonly since?: number;
   /** Why this node cannot run on integers; undefined where it can. */
   readonly obstacle?: (node: Node) => string | undefined;
+  /** Why the node stays float although there is a kernel: what was measured. */
+  readonly slower?: string;
   /** Range of the output where it follows from the operator. */
   readonly outputRange?: readonly [number, number];
 }
+
+/** A product hands it floats at no cost. Source: bench/results/kernels.md, "Softmax between products". */
+const SOFTMAX_IS_SLOWER = 'QLinearSoftmax takes longer than Softmax in float';
 
 /**
  * The operators that have integer kernels in onnxruntime's CPU provider. Source: measured on one-pattern graphs with onnxruntime 1.30
@@ -40,7 +45,7 @@ export const OPERATOR_RULES: readonly OperatorRule[] = [
   { opType: 'Where', kind: 'join', activations: [1, 2], kernel: 'QLinearWhere' },
   { opType: 'Sigmoid', kind: 'unary', activations: [0], kernel: 'QLinearSigmoid' },
   { opType: 'LeakyRelu', kind: 'unary', activations: [0], kernel: 'QLinearLeakyRelu' },
-  { opType: 'Softmax', kind: 'unary', activations: [0], kernel: 'QLinearSoftmax', outputRange: [0, 1] },
+  { opType: 'Softmax', kind: 'unary', activations: [0], kernel: 'QLinearSoftmax', slower: SOFTMAX_IS_SLOWER, outputRange: [0, 1] },
   { opType: 'AveragePool', kind: 'unary', activations: [0], kernel: 'QLinearAveragePool' },
   { opType: 'GlobalAveragePool', kind: 'unary', activations: [0], kernel: 'QLinearGlobalAveragePool' },
   { opType: 'MaxPool', kind: 'carrier', activations: [0], kernel: 'MaxPool', since: 12 },

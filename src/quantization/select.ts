@@ -11,6 +11,8 @@ export type ValueTypes = ReadonlyMap<string, ValueType>;
 export interface SelectionOptions {
   /** Why the user keeps a node in float; undefined where it may be quantized. */
   readonly keptFloat?: (node: Node) => string | undefined;
+  /** Takes operators too whose integer kernel is slower than float. */
+  readonly takesSlower?: boolean;
   readonly opset: number;
 }
 
@@ -103,6 +105,7 @@ function candidateOf(index: GraphIndex, types: ValueTypes, options: SelectionOpt
   if (rule.since && options.opset < rule.since) return `${node.opType} has an integer kernel from operator set ${rule.since} on`;
   const obstacle = rule.obstacle?.(node);
   if (obstacle) return obstacle;
+  if (rule.slower && !options.takesSlower) return rule.slower;
   // Without Q on each output the runtime does not fuse a Split, and one whose unread output is left out it refuses.
   if (node.opType === 'Split' && node.outputs.some((output) => !output || !index.isRead(output))) return 'not all of its outputs are read, and an integer Split needs QuantizeLinear on each';
   const inputs = activationInputs(rule, node);
@@ -319,9 +322,11 @@ function selectValues(index: GraphIndex, nodes: ReadonlyMap<Node, SelectedNode>)
       union(node.inputs[activations[0]!]!, end);
     }
   }
-  const producerRule = (name: string) => {
+  // What only moves elements leaves them in the range that they were made in, be it on integers or in float.
+  const producerRule = (name: string): OperatorRule | undefined => {
     const producer = index.producer(name);
-    return producer && ruleOf(producer);
+    const rule = producer && ruleOf(producer);
+    return rule?.kind === 'carrier' ? producerRule(producer!.inputs[0]!) : rule;
   };
   return new Map(
     [...names].map((name) => [

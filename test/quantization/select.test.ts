@@ -8,11 +8,11 @@ import { float, GraphBuilder, SAME_PADS } from '../helpers/graph-builder.js';
 const type = (dtype: 'float32' | 'float16' | 'float64' | 'int64', shape?: readonly (number | string | null)[]): ValueType =>
   shape ? { kind: 'tensor', dtype, shape } : { kind: 'tensor', dtype };
 
-function select(build: (g: GraphBuilder) => void, { opset = 13, types = {}, kept = [] as readonly string[] }: { opset?: number; types?: Record<string, ValueType>; kept?: readonly string[] } = {}): Selection {
+function select(build: (g: GraphBuilder) => void, { opset = 13, types = {}, kept = [] as readonly string[], takesSlower = false }: { opset?: number; types?: Record<string, ValueType>; kept?: readonly string[]; takesSlower?: boolean } = {}): Selection {
   const g = new GraphBuilder(opset);
   build(g);
   const known: ValueTypes = new Map(Object.entries(types));
-  return selectNodes(g.graph(), known, { opset, keptFloat: (node) => (kept.includes(node.name) ? 'excluded by --exclude' : undefined) });
+  return selectNodes(g.graph(), known, { opset, takesSlower, keptFloat: (node) => (kept.includes(node.name) ? 'excluded by --exclude' : undefined) });
 }
 
 const reasonOf = (selection: Selection, name: string) => [...selection.floatReasons].find(([node]) => node.name === name)?.[1];
@@ -183,16 +183,22 @@ describe('selectNodes', () => {
   });
 
   test('values that carriers pass on share a group, with a fixed range where the operator has one', () => {
-    const selection = select((g) => {
+    const build = (g: GraphBuilder) => {
       const softmax = g.op('softmax', 'Softmax', [conv(g, 'first', image(g))]);
       g.opWithInts('split', 'Split', softmax, 'split', [8, 8], { attributes: { axis: 1 }, outputs: ['left', 'right'] });
       const pool = g.op('pool', 'MaxPool', ['left'], { attributes: { kernel_shape: [2, 2] } });
       g.output(g.op('a', 'Conv', [pool, g.weight('aw', [4, 8, 1, 1])]), g.op('b', 'Conv', ['right', g.weight('bw', [4, 8, 1, 1])]));
-    });
+    };
+    const selection = select(build, { takesSlower: true });
     const groups = Object.fromEntries([...selection.values.values()].map(({ name, group }) => [name, group]));
     assert.deepEqual(groups, { x: 'x', first: 'first', softmax: 'softmax', left: 'softmax', right: 'softmax', pool: 'softmax', a: 'a', b: 'b' });
     assert.deepEqual(selection.values.get('softmax')!.fixedRange, [0, 1]);
     assert.deepEqual(valuesToObserve(selection).sort(), ['a', 'b', 'first', 'x']);
+
+    const inFloat = select(build);
+    assert.equal(reasonOf(inFloat, 'softmax'), 'QLinearSoftmax takes longer than Softmax in float');
+    assert.deepEqual(['pool', 'right'].map((name) => inFloat.values.get(name)!.fixedRange), [[0, 1], [0, 1]]);
+    assert.deepEqual(valuesToObserve(inFloat).sort(), ['a', 'b', 'first', 'x']);
   });
 
   test('a graph of thousands of joins takes no time in squares', () => {
