@@ -51,7 +51,8 @@ export function keepsBudget({ sqnrDb, drop }: Pick<Standing, 'sqnrDb' | 'drop'>,
 /**
  * The best of the plans. For speed: the fastest on integers that keeps the budget with its margin; where none of those is faster than float, the
  * quietest faster one that keeps a part of the margin, or the least that is asked; where there is none, nothing wins, and it is the smallest that
- * keeps the budget and is not slower than float. Where nothing keeps the budget, the quietest that is faster, or the quietest of all.
+ * keeps the budget and is not slower than float, on integers only if that is smaller than float. Where nothing keeps the budget, the quietest that
+ * is faster, or the quietest of all.
  */
 export function choosePlan<T extends Standing>(plans: readonly T[], rules: ChoiceRules): T {
   const { prefer, maxDrop, minSqnrDb, marginDb, leastDb } = rules;
@@ -72,7 +73,10 @@ export function choosePlan<T extends Standing>(plans: readonly T[], rules: Choic
       if (nearly.length > 0) return quietest(nearly);
     }
   }
-  const notSlower = good.filter((plan) => !isInteger(plan) || speedOf(plan) >= 1);
+  // Integers that are neither faster nor smaller than float bring nothing.
+  const floats = plans.filter((plan) => !isInteger(plan));
+  const floatBytes = floats.length > 0 ? Math.max(...floats.map(({ weightBytes }) => weightBytes)) : Infinity;
+  const notSlower = good.filter((plan) => !isInteger(plan) || (speedOf(plan) >= 1 && plan.weightBytes < floatBytes));
   if (notSlower.length > 0) return smallest(notSlower, SIMILAR_SIZE);
   return good.length > 0 ? fastest(good) : quietest(fast.length > 0 ? fast : plans);
 }

@@ -55,6 +55,12 @@ describe('choosePlan', () => {
     assert.equal(chosen([plan('no slower', 35, 1.01, { weightBytes: 300 }), float, stored]), 'stored');
   });
 
+  test('where nothing wins, integers that are no smaller than float bring nothing', () => {
+    assert.equal(chosen([plan('integers', 40, 1.01, { weightBytes: 102 }), plan('float', 200, 1, FLOAT)]), 'float');
+    assert.equal(chosen([plan('integers', 40, 1.01, { weightBytes: 99 }), plan('float', 200, 1, FLOAT)]), 'integers');
+    assert.equal(chosen([plan('integers', 40, 1.01, { weightBytes: 102 })]), 'integers');
+  });
+
   test('where nothing keeps the budget, the quietest that is faster, or the quietest', () => {
     assert.equal(chosen([plan('quiet', 15, 0.9), plan('faster', 12, 1.4), plan('fastest', 8, 2)]), 'faster');
     assert.equal(chosen([plan('quiet', 15, 0.9), plan('louder', 12, 1.01)]), 'quiet');
