@@ -30,7 +30,7 @@ export interface ChannelMaximaArguments {
 export const channelMaximaTask = defineTask(import.meta.url, 'channelMaximaTask', async (args: ChannelMaximaArguments): Promise<Map<string, Float64Array>> => {
   const model = await readStaged(args.model);
   const { graph, outputs } = withMaxima(model, args.values);
-  const session = await Session.open(encodeModel(prune({ ...model, graph }).model), { externalDataFolder: args.model.externalDataFolder });
+  const session = await Session.open(encodeModel(prune({ ...model, graph }).model), { externalDataFolder: args.model.externalDataFolder, spinning: false });
   const wanted = new Set(session.inputs.map(({ name }) => name));
   const only = new Set(args.only);
   const maxima = new Map(args.values.map(({ name, channels }) => [name, new Float64Array(channels)]));

@@ -2,6 +2,7 @@ import { floatAttribute, intAttribute } from '../graph/attributes.js';
 import { GraphEditor } from '../graph/graph-editor.js';
 import { indexOf, soleReader, type GraphIndex } from '../graph/graph-index.js';
 import type { Graph, Model, Node } from '../graph/model.js';
+import { affineAlong } from '../tensor/affine-along.js';
 import { tensorFromArray, type Tensor } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
 import { passResult, type Change, type PassResult } from './pass.js';
@@ -107,25 +108,21 @@ function perChannel(constant: Tensor, channels: number, rank: number): Float64Ar
 
 /** The new weight and bias; undefined where they leave the range of float32. */
 function foldedConstants(conv: Node, weight: Tensor, bias: Tensor | undefined, { scale, shift }: ChannelAffine) {
+  const folded = conv.opType === 'Conv' ? affineAlong(weight, 0, scale) : scaledTransposed(weight, scale);
+  const foldedBias = affineAlong(bias ?? tensorFromArray('float32', [scale.length], new Float32Array(scale.length)), 0, scale, shift);
+  return [folded, foldedBias].every((tensor) => numbersOf(tensor).every(Number.isFinite)) ? { weight: folded, bias: foldedBias } : undefined;
+}
+
+/** The weight of a ConvTranspose, [inputs, outputs / groups, …]; the inputs of one group stand together on axis 0. */
+function scaledTransposed(weight: Tensor, scale: Float64Array): Tensor {
+  const [inputs = 1, perGroup = 1] = weight.dims;
   const values = numbersOf(weight);
-  const folded = new Float32Array(values.length);
-  const channels = scale.length;
-  if (conv.opType === 'Conv') {
-    const size = values.length / channels;
-    for (let i = 0; i < values.length; i++) folded[i] = values[i]! * scale[Math.floor(i / size)]!;
-  } else {
-    // ConvTranspose: [inputs, outputs / groups, …]; the inputs of one group stand together on axis 0.
-    const [inputs = 1, perGroup = 1] = weight.dims;
-    const size = values.length / (inputs * perGroup);
-    const inputsOfGroup = inputs / (channels / perGroup);
-    for (let i = 0; i < values.length; i++) {
-      const row = Math.floor(i / (size * perGroup));
-      const column = Math.floor(i / size) % perGroup;
-      folded[i] = values[i]! * scale[Math.floor(row / inputsOfGroup) * perGroup + column]!;
-    }
-  }
-  const before = bias ? numbersOf(bias) : new Float32Array(channels);
-  const foldedBias = Float32Array.from(scale, (s, c) => before[c]! * s + shift[c]!);
-  if (!folded.every(Number.isFinite) || !foldedBias.every(Number.isFinite)) return undefined;
-  return { weight: tensorFromArray('float32', weight.dims, folded), bias: tensorFromArray('float32', [channels], foldedBias) };
+  const size = values.length / (inputs * perGroup);
+  const inputsOfGroup = inputs / (scale.length / perGroup);
+  const scaled = Float32Array.from(values, (value, i) => {
+    const row = Math.floor(i / (size * perGroup));
+    const column = Math.floor(i / size) % perGroup;
+    return value * scale[Math.floor(row / inputsOfGroup) * perGroup + column]!;
+  });
+  return tensorFromArray('float32', weight.dims, scaled);
 }

@@ -2,7 +2,8 @@ import { intAttribute } from '../graph/attributes.js';
 import { GraphEditor } from '../graph/graph-editor.js';
 import { indexOf, soleReader, type GraphIndex, type Use } from '../graph/graph-index.js';
 import type { Graph, Node } from '../graph/model.js';
-import { bytesOf, tensorFromArray, type Tensor } from '../tensor/tensor.js';
+import { affineAlong } from '../tensor/affine-along.js';
+import { bytesOf, type Tensor } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
 import { batchNormAffine } from './fold-into-convolution.js';
 import { passResult, type Change, type Pass } from './pass.js';
@@ -135,6 +136,8 @@ function isOwnFloats(index: GraphIndex, { node, input }: Use): boolean {
 
 /** The constants after scaling, the shift taken into the one that is added last; undefined where that cannot be, or leaves the range of float32. */
 function rewritten({ constants: uses }: Chain, constants: readonly Tensor[], { scale, shift }: Affine): Tensor[] | undefined {
+  // Without a bias there is nothing that could take the shift.
+  if (shift && constants.length === 1) return undefined;
   const columns = scale.length;
   const results: Tensor[] = [];
   for (const [i, tensor] of constants.entries()) {
@@ -142,14 +145,9 @@ function rewritten({ constants: uses }: Chain, constants: readonly Tensor[], { s
     const isRows = node.opType === 'Gemm' && input === 1 && intAttribute(node, 'transB', 0) !== 0;
     const axis = isRows ? 0 : tensor.dims.length - 1;
     if (columns > 1 && tensor.dims[axis] !== columns) return undefined;
-    const size = isRows ? (tensor.dims[1] ?? 1) : 1;
-    const shifts = shift && i === constants.length - 1 && constants.length > 1 ? shift : undefined;
-    const values = Float32Array.from(numbersOf(tensor), (value, at) => {
-      const column = columns === 1 ? 0 : Math.floor(at / size) % columns;
-      return value * scale[column]! + (shifts?.[column] ?? 0);
-    });
-    if (!values.every(Number.isFinite)) return undefined;
-    results.push(tensorFromArray('float32', tensor.dims, values));
+    const folded = affineAlong(tensor, axis, scale, i === constants.length - 1 ? shift : undefined);
+    if (!numbersOf(folded).every(Number.isFinite)) return undefined;
+    results.push(folded);
   }
-  return shift && constants.length === 1 ? undefined : results;
+  return results;
 }

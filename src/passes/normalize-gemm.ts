@@ -2,8 +2,7 @@ import { floatAttribute, withAttributes } from '../graph/attributes.js';
 import { createNode, GraphEditor } from '../graph/graph-editor.js';
 import { indexOf, type GraphIndex } from '../graph/graph-index.js';
 import type { Node } from '../graph/model.js';
-import { tensorFromArray, type Tensor } from '../tensor/tensor.js';
-import { numbersOf } from '../tensor/values.js';
+import { affineAlong } from '../tensor/affine-along.js';
 import { passResult, type Change, type Pass } from './pass.js';
 
 /**
@@ -49,11 +48,7 @@ function withFactors(index: GraphIndex, editor: GraphEditor, node: Node): Node {
   if ((alpha === 1 && beta === 1) || weight?.dtype !== 'float32') return node;
   if (node.inputs[2] && beta !== 1 && bias?.dtype !== 'float32') return node;
   const inputs = [...node.inputs];
-  if (alpha !== 1) inputs[1] = editor.addInitializer(`${inputs[1]}_alpha`, scaledTensor(weight, alpha));
-  if (bias && beta !== 1) inputs[2] = editor.addInitializer(`${inputs[2]}_beta`, scaledTensor(bias, beta));
+  if (alpha !== 1) inputs[1] = editor.addInitializer(`${inputs[1]}_alpha`, affineAlong(weight, 0, [alpha]));
+  if (bias && beta !== 1) inputs[2] = editor.addInitializer(`${inputs[2]}_beta`, affineAlong(bias, 0, [beta]));
   return { ...withAttributes(node, { alpha: undefined, beta: undefined }), inputs };
-}
-
-function scaledTensor(tensor: Tensor, factor: number): Tensor {
-  return tensorFromArray('float32', tensor.dims, Float32Array.from(numbersOf(tensor), (value) => value * factor));
 }

@@ -2,9 +2,8 @@ import { intAttribute } from '../graph/attributes.js';
 import { createNode, GraphEditor } from '../graph/graph-editor.js';
 import { indexOf, soleReader, type GraphIndex } from '../graph/graph-index.js';
 import type { Graph, Model, Node } from '../graph/model.js';
-import { axisLayout } from '../tensor/slices.js';
+import { affineAlong } from '../tensor/affine-along.js';
 import { tensorFromArray, type Tensor } from '../tensor/tensor.js';
-import { numbersOf } from '../tensor/values.js';
 import type { ValueTypes } from './select.js';
 import { channelMaxima } from './weights.js';
 
@@ -222,7 +221,7 @@ export function migrateScales(model: Model, sites: readonly MigrationSite[], sca
     const renamed = new Map<string, string>();
     const scaledInput = (name: string, axis: number, factors: readonly number[]): string => {
       let found = renamed.get(name);
-      if (found === undefined) renamed.set(name, (found = editor.addInitializer(`${name}_migrated`, scaledAlong(index.constant(name)!, axis, factors))));
+      if (found === undefined) renamed.set(name, (found = editor.addInitializer(`${name}_migrated`, affineAlong(index.constant(name)!, axis, factors))));
       return found;
     };
     const replace = (node: Node, changed: Readonly<Record<number, string>>) => editor.replace(node, { ...node, inputs: node.inputs.map((input, i) => changed[i] ?? input) });
@@ -242,13 +241,4 @@ export function migrateScales(model: Model, sites: readonly MigrationSite[], sca
     }
   }
   return { model: { ...model, graph: editor.finish() }, inserted };
-}
-
-function scaledAlong(tensor: Tensor, axis: number, factors: readonly number[]): Tensor {
-  const values = Float32Array.from(numbersOf(tensor));
-  const { channels, inner } = axisLayout(tensor.dims, axis);
-  for (let start = 0, channel = 0; start < values.length; start += inner, channel = (channel + 1) % channels) {
-    for (let i = start; i < start + inner; i++) values[i]! *= factors[channel]!;
-  }
-  return tensorFromArray('float32', tensor.dims, values);
 }
