@@ -45,6 +45,8 @@ const joinModules = {
       resolveDir: dist,
     }));
     onResolve({ filter: /^\.\.\/src\// }, ({ kind }) => (kind === 'dynamic-import' ? { path: './verbs.js', external: true } : undefined));
+    // The child process loads what tasks need while its parent reads the model.
+    onLoad({ filter: /[\\/]runtime[\\/]child\.js$/ }, ({ path }) => ({ contents: `${readFileSync(path, 'utf8')}import('joined:tasks');\n` }));
     onLoad({ filter: /[\\/]dist[\\/]src[\\/].*\.js$/ }, ({ path }) => ({
       contents: readFileSync(path, 'utf8').replace(DECLARATION, (_, call, kind) => `${call}new URL('${KINDS[kind]}', import.meta.url).href`),
     }));

@@ -96,6 +96,10 @@ export async function collectTable(
   data: DataSpec,
   exclude: readonly string[],
 ): Promise<{ table: CalibrationTable; inferenceMs: number; peakRssBytes: number }> {
+  const isFloat32 = (value: string) => {
+    const type = prepared.types.get(value);
+    return type?.kind === 'tensor' && type.dtype === 'float32';
+  };
   const selection = selectNodes(prepared.model.graph, prepared.types, { opset: prepared.model.opsets.get('') ?? 1 });
   const { durationMs: _, inferenceMs, peakRssBytes, ...observations } = await collect(host, {
     model: prepared.model,
@@ -104,7 +108,7 @@ export async function collectTable(
     data,
     exclude,
     exact: options.exact ?? 'auto',
-    extremesOnly: options.extremesOnly ?? false,
+    extremesOnly: options.extremesOnly ? isFloat32 : undefined,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
   const table: CalibrationTable = {

@@ -99,7 +99,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   await requireLabelsForDrop(options, samples);
   const settings = staticSettings(options);
   const candidates = selectNodes(prepared.model.graph, prepared.types, { opset: prepared.model.opsets.get('') ?? 1, keptFloat: nodeFilter(options) });
-  const tables = given ? { all: given, choosing: given } : await roundWhile(collectTables(job, prepared, sha256, samples!, chooses), prepared.model.graph, candidates, settings);
+  const tables = given ? { all: given, choosing: given } : await roundWhile(collectTables(job, prepared, sha256, samples!, chooses), () => host.isBusy, prepared.model.graph, candidates, settings);
   clock.lap('calibrate');
 
   const overrides = options.overrides ? await readOverrides(options.overrides) : NO_OVERRIDES;

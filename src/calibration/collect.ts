@@ -7,6 +7,7 @@ import type { RuntimeHost } from '../runtime/host.js';
 import { stageModel } from '../runtime/staged-model.js';
 import { bytesOf } from '../tensor/tensor.js';
 import type { Observations } from './calibration-table.js';
+import { extremesTap } from './extremes-tap.js';
 import { collectTask, type CollectRequest, type SeenValues } from './collect-task.js';
 import type { ModelSource, RunPlan } from './sample-runner.js';
 import { sampledTap } from './sampled-tap.js';
@@ -25,8 +26,11 @@ export interface CollectOptions {
   readonly exclude?: readonly string[];
   /** Whether every element is counted, or large activations on a grid; `auto`, the default, counts all of up to 64 samples. */
   readonly exact?: boolean | 'auto';
-  /** Observes extremes only: enough for the range method `minmax`, and faster. The records hold no bins. */
-  readonly extremesOnly?: boolean;
+  /**
+   * Observes extremes only, of every element: enough for the range method `minmax`, and faster. The records hold no bins. A function tells which
+   * values are float32; the runtime finds the extremes of these.
+   */
+  readonly extremesOnly?: ((value: string) => boolean) | undefined;
   /** Threads to use; one for each core, where absent. */
   readonly threads?: number;
   /** Worker threads to share the samples with, for tests; chosen where absent. What is observed does not depend on it. */
@@ -48,15 +52,17 @@ export interface CollectResult extends Observations {
  */
 export async function collect(host: RuntimeHost, options: CollectOptions): Promise<CollectResult> {
   const start = performance.now();
-  const { model, externalDataFolder, data, exclude = [], exact = 'auto', extremesOnly = false, threads, workers } = options;
+  const { model, externalDataFolder, data, exclude = [], exact = 'auto', extremesOnly, threads, workers } = options;
   const tap = tapValues(model, options.names);
   const stage = (tapped: Model, name: string) => stageTap(host, tapped, name, externalDataFolder);
+  const { model: whole, extremes } = extremesOnly ? extremesTap(tap.model, extremesOnly) : { model: tap.model };
   const request: CollectRequest = {
-    plan: { ...(tap.computed.length > 0 && { whole: await stage(tap.model, 'whole') }), fed: tap.fed, extremesOnly },
+    plan: { ...(tap.computed.length > 0 && { whole: await stage(whole, 'whole') }), fed: tap.fed, ...(extremes && { extremes }) },
     inputs: modelInputs(model.graph),
     data,
     exclude,
-    exact,
+    // Extremes need no sampling to be cheap.
+    exact: extremes ? 'as planned' : exact,
     maxSessions: maxSessions(model),
     ...(threads !== undefined && { threads }),
     ...(workers !== undefined && { workers }),

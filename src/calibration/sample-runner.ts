@@ -3,8 +3,10 @@ import type { InputTensors } from '../data/sample.js';
 import { QdqError } from '../errors.js';
 import { Session } from '../runtime/session.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { numbersOf } from '../tensor/values.js';
 import type { NonFinite } from './calibration-table.js';
 import { scanExtremes } from './bit-histogram.js';
+import type { ExtremesOutputs } from './extremes-tap.js';
 import { splitJoined, type ReducedValue } from './joined-outputs.js';
 import type { Scan } from './scan.js';
 import type { SampledTap, SeenValue } from './sampled-tap.js';
@@ -25,8 +27,8 @@ export interface RunPlan {
   readonly sampled?: Pick<SampledTap, 'joined' | 'steps'> & { readonly source: ModelSource; readonly inputDims: string };
   /** Observed values that are inputs of the model. */
   readonly fed: readonly string[];
-  /** Takes extremes only, and no bins. */
-  readonly extremesOnly?: boolean;
+  /** Where extremes are taken only, and no bins: the outputs of `whole` that tell them, by value. Its other values have none. */
+  readonly extremes?: ReadonlyMap<string, ExtremesOutputs>;
   /** Threads of a session. */
   readonly threads: number;
 }
@@ -62,6 +64,7 @@ export class SampleRunner {
     };
     const inferenceMs =
       (await this.#runSampled(inputs, report)) ??
+      (await this.#runExtremes(inputs, report)) ??
       (await this.#runWhole(name, inputs, (value, tensor) => report(value, this.#observeWhole(value, tensor))));
     for (const value of this.#plan.fed) report(value, this.#observe(value, inputs.get(value)!));
     return { nonFinite, inferenceMs };
@@ -127,12 +130,42 @@ export class SampleRunner {
     return inferenceMs;
   }
 
+  /** Undefined where the sample must be run with whole values. */
+  async #runExtremes(inputs: InputTensors, report: (tensor: string, scan: Scan) => void): Promise<number | undefined> {
+    const { extremes } = this.#plan;
+    const session = extremes && (await this.#wholeSession());
+    if (!session) return undefined;
+    const outputs = new Map<string, Tensor>();
+    const others = this.#wholeValues(session).filter((name) => !extremes.has(name));
+    const fetch = [...others, ...[...extremes.values()].flatMap(({ max, min, sum, dims }) => [max, min, sum, dims])];
+    let inferenceMs: number;
+    try {
+      inferenceMs = await session.runAndVisit(inputs, (name, tensor) => outputs.set(name, tensor), fetch);
+    } catch (error) {
+      // A value without elements has no extremes.
+      if (error instanceof QdqError && error.code === 'runtime-rejected') return undefined;
+      throw error;
+    }
+    const numbers = (name: string) => Array.from(numbersOf(outputs.get(name)!));
+    const found = [...extremes].map(([value, names]) => ({ value, min: numbers(names.min)[0]!, max: numbers(names.max)[0]!, sum: numbers(names.sum)[0]!, dims: numbers(names.dims) }));
+    if (!found.every(({ min, max, sum }) => [min, max, sum].every(Number.isFinite))) return undefined;
+    for (const { value, min, max, dims } of found) report(value, this.#observer(value, { dtype: 'float32', dims }).addExtremes(dims, min, max));
+    for (const value of others) report(value, this.#observe(value, outputs.get(value)!));
+    return inferenceMs;
+  }
+
+  /** The observed values among the outputs of the session that hands them out. */
+  #wholeValues(session: Session): string[] {
+    const names = new Set([...(this.#plan.extremes?.values() ?? [])].flatMap(({ max, min, sum, dims }) => [max, min, sum, dims]));
+    return session.outputs.map(({ name }) => name).filter((name) => !names.has(name));
+  }
+
   /** Runs a sample whole and hands over each value. Returns the time in the runtime. */
   async #runWhole(sample: string, inputs: InputTensors, visit: (value: string, tensor: Tensor) => void): Promise<number> {
     const session = await this.#wholeSession();
     if (!session) return 0;
     try {
-      return await session.runAndVisit(inputs, visit);
+      return await session.runAndVisit(inputs, visit, this.#wholeValues(session));
     } catch (error) {
       if (!(error instanceof QdqError)) throw error;
       throw new QdqError(error.code, `sample ${sample}: ${error.message}`, error.hint, { cause: error });
@@ -151,7 +184,7 @@ export class SampleRunner {
 
   #observer(name: string, tensor: Pick<Tensor, 'dtype' | 'dims'>): TensorObserver {
     let observer = this.#observers.get(name);
-    if (!observer) this.#observers.set(name, (observer = new TensorObserver(tensor, this.#plan.extremesOnly !== true)));
+    if (!observer) this.#observers.set(name, (observer = new TensorObserver(tensor, this.#plan.extremes === undefined)));
     return observer;
   }
 }

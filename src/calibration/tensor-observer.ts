@@ -40,6 +40,11 @@ export class TensorObserver {
     return this.#take(dims, maxima.length > 0, scan);
   }
 
+  /** Takes the extremes of a tensor of finite elements, where nothing is counted. Returns what a scan of it would have found. */
+  addExtremes(dims: readonly number[], min: number, max: number): Scan {
+    return this.#take(dims, false, { ...EMPTY_SCAN, min: min + 0, max: max + 0 });
+  }
+
   /** Takes the grid and the extremes of a whole tensor of rank 4. Returns what a scan of all elements found. */
   addGrid(tensor: Tensor, step: GridStep): Scan {
     const values = floatsOf(tensor);

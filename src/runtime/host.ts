@@ -97,6 +97,11 @@ export class RuntimeHost {
     });
   }
 
+  /** Whether the child is at work. */
+  get isBusy(): boolean {
+    return this.#pending.size > 0;
+  }
+
   /** Throws `interrupted` where the work was stopped; to be called before a result is written. */
   throwIfInterrupted(): void {
     if (this.#options.signal?.aborted) throw interrupted();

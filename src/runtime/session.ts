@@ -77,11 +77,11 @@ export class Session {
 
   /**
    * Runs once and hands over each output tensor, letting go of it after `visit` so that its memory can be given back while others
-   * are still looked at; tensors that are kept stay valid. Returns the time in the runtime, in milliseconds.
+   * are still looked at; tensors that are kept stay valid. `fetch` names the outputs wanted. Returns the time in the runtime, in milliseconds.
    */
-  async runAndVisit(feeds: ReadonlyMap<string, Tensor>, visit: (name: string, tensor: Tensor) => void): Promise<number> {
+  async runAndVisit(feeds: ReadonlyMap<string, Tensor>, visit: (name: string, tensor: Tensor) => void, fetch?: readonly string[]): Promise<number> {
     const start = performance.now();
-    const outputs = await this.runRaw(this.toFeeds(feeds));
+    const outputs = await this.runRaw(this.toFeeds(feeds), fetch);
     const durationMs = performance.now() - start;
     for (const [name, value] of Object.entries(outputs)) {
       const tensor = fromOrt(value);

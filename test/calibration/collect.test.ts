@@ -218,3 +218,28 @@ test('weights in side files are found', async (t) => {
     assert.equal(bytesOf(await collect({ exact, model, externalDataFolder: folder, workers: 1 })), expected);
   }
 });
+
+test('extremes that the runtime finds are those of the values, bins aside', async (t) => {
+  const samples = pictures(4, (i) => (i === 2 ? [48, 80] : [64, 64]));
+  const { host, collect } = prepare(t, convModel(), samples);
+  const isFloat = (value: string) => value !== 's';
+  const whole = await collect();
+  const extremes = await collect({ extremesOnly: isFloat });
+  const withoutBins = ({ tensors }: CollectResult) => Object.fromEntries(Object.entries(tensors).map(([name, { bins: _, ...record }]) => [name, record]));
+  assert.deepEqual(withoutBins(extremes), withoutBins(whole));
+  assert.ok(Object.values(extremes.tensors).every(({ bins }) => bins.index.length === 0));
+  // The runtime hands out no more than a few numbers of each value.
+  const { graph } = await readModel(await host.temporaryPath('tapped-whole.onnx'));
+  assert.equal(graph.outputs.length, 6 + 5 * 4);
+});
+
+test('where elements are not finite, extremes are of the finite ones', async (t) => {
+  const samples = pictures(3);
+  const values = Float32Array.from({ length: 3 * 64 * 64 }, (_, i) => (i === 77 ? NaN : i === 4000 ? -Infinity : i === 5000 ? 9 : 0.5));
+  const { collect } = prepare(t, convModel(), { ...samples, p001: tensorFromArray('float32', [1, 3, 64, 64], values) });
+  const whole = await collect();
+  const extremes = await collect({ extremesOnly: (value) => value !== 's' });
+  assert.ok(extremes.nonFinite.length > 0);
+  assert.deepEqual(extremes.nonFinite, whole.nonFinite);
+  assert.deepEqual([extremes.tensors['c1']!.min, extremes.tensors['c1']!.max, extremes.tensors['c1']!.nan], [whole.tensors['c1']!.min, whole.tensors['c1']!.max, whole.tensors['c1']!.nan]);
+});

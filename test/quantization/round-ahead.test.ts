@@ -40,7 +40,7 @@ test('weights are rounded by the time the work is done', async () => {
     for (let turn = 0; turn < 10; turn++) await setImmediate();
     return 'done';
   })();
-  assert.equal(await roundWhile(work, graph, selection, SETTINGS), 'done');
+  assert.equal(await roundWhile(work, () => true, graph, selection, SETTINGS), 'done');
   const before = reads();
   assert.ok(before > 0);
   const limit = weightLimit('int8', false);
@@ -57,6 +57,21 @@ test('rounding ends with the work, also where it fails', async () => {
     await setImmediate();
     throw new Error('interrupted');
   })();
-  await assert.rejects(roundWhile(work, graph, selection, SETTINGS), /^Error: interrupted$/);
+  await assert.rejects(roundWhile(work, () => true, graph, selection, SETTINGS), /^Error: interrupted$/);
   assert.equal(hasMaxima(weights.at(-1)!, 0), false);
+});
+
+test('nothing is rounded as long as the other process waits for what this one does', async () => {
+  const { graph, weights, selection } = chain(3);
+  const seen: boolean[] = [];
+  let turn = 0;
+  const work = (async () => {
+    for (; turn < 10; turn++) {
+      await setImmediate();
+      seen.push(hasMaxima(weights[0]!, 0));
+    }
+  })();
+  await roundWhile(work, () => turn >= 5, graph, selection, SETTINGS);
+  assert.deepEqual(seen.slice(0, 5), [false, false, false, false, false]);
+  assert.equal(seen.at(-1), true);
 });
