@@ -138,7 +138,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     ...{ range: fixed ?? { method: 'percentile', percentile: QUANTIZE_DEFAULTS.percentile }, ranges: new Map(), weights: { weightType, reduceRange } },
     ...{ migration: undefined, means: undefined, float: new Map(), others, bodies: new Map() },
   };
-  const trial: TrialJob | undefined = data && samples && samples.judging.length > 0 ? { host, baseline: stagedFile(options.model), data, samples: choiceSamples(tables.all, samples.judging), labels: options.labels, metric: options.metric } : undefined;
+  const trial: TrialJob | undefined = data && samples && samples.judging.length > 0 ? { host, baseline: stagedFile(options.model), data, samples: choiceSamples(tables.all, samples.judging), labels: options.labels, metric: options.metric, exactRun: addsExactly(options) ? 'here' : 'simulated' } : undefined;
   let unreached: QdqError | undefined;
   if (![...others.values()].some(({ reason }) => reason === ASKED_FOR)) {
     unreached = nothingStatic(planner.plan(ranges, choices).plan, options.model);
@@ -285,6 +285,12 @@ function searchGoal(options: QuantizeOptions, effort: Exclude<Effort, 'none'>, {
   const run = !isFree && saturates && !staticSettings(options).reduceRange ? 'simulated' : 'here';
   const flatteryDb = FLATTERY_DB[heldOut.length > 0 ? 'confirmed' : judging.length < deciding.length ? 'unseen' : 'seen'];
   return { minSqnrDb: minSqnr, marginDb: MARGIN_DB, flatteryDb, maxDrop, threads, prefer, mixes: (options.mode ?? QUANTIZE_DEFAULTS.mode) === 'auto', run, otherWeights, budget: SEARCH_BUDGETS[effort] };
+}
+
+/** Whether this machine adds products as the target does. */
+function addsExactly(options: QuantizeOptions): boolean {
+  const { target, reduceRange } = staticSettings(options);
+  return !isForeignTarget(target) && (reduceRange || multipliesExactly() === true);
 }
 
 /** Where nothing is to be measured, or this machine cannot show what the target runs, there is no search. */

@@ -24,7 +24,7 @@ export interface MethodTrial {
   readonly method: RangeMethod;
   /** For the method `percentile`: which. */
   readonly percentile: number | null;
-  /** SQNR of the worst output in dB, Q/DQ simulated in float; null where it could not be had. */
+  /** SQNR of the worst output in dB, products added exactly; null where it could not be had. */
   readonly sqnrDb: number | null;
   readonly chosen: boolean;
 }
@@ -39,15 +39,15 @@ interface ChosenPlan {
 }
 
 /**
- * Tries a plan for every way to choose ranges and keeps the one with the least error at the model's worst output. Q/DQ run as float, so that the
- * choice is the same on every machine. One plan is judged while the next is made.
+ * Tries a plan for every way to choose ranges and keeps the one with the least error at the model's worst output. Products are added exactly, so that
+ * the choice is the same on every machine, but for ties. One plan is judged while the next is made.
  */
 export async function chooseMethod(job: TrialJob, planner: Planner, ways: readonly RangeChoice[], plan: (choice: RangeChoice) => PlannedModel): Promise<ChosenPlan> {
   const tried: { readonly choice: RangeChoice; readonly planned: PlannedModel; readonly judged: Promise<Trial[]> }[] = [];
   for (const [i, choice] of ways.entries()) {
     const planned = plan(choice);
     const same = tried.find((other) => sameScales(planned, other.planned));
-    const judged = same?.judged ?? judgeStaged(job, [await stageModel(job.host, planner.quantize(planned).model, `trial-${i}.onnx`, job.baseline.externalDataFolder)], 'simulated');
+    const judged = same?.judged ?? judgeStaged(job, [await stageModel(job.host, planner.quantize(planned).model, `trial-${i}.onnx`, job.baseline.externalDataFolder)], job.exactRun);
     // It is waited for below; until then nobody hears of a failure.
     judged.catch(() => undefined);
     tried.push({ choice, planned, judged });

@@ -34,7 +34,7 @@ export async function tryBiasCorrection(
   const planned = planWithMeans(means);
   const names = Object.keys(planned.biases);
   if (names.length === 0) return undefined;
-  const [judged] = await judgeModels(job, [planner.quantize(planned).model], 'simulated');
+  const [judged] = await judgeModels(job, [planner.quantize(planned).model], job.exactRun);
   const corrected = judged!.sqnrDb;
   if (!(corrected > sqnrDb + MIN_GAIN_DB)) return undefined;
   const message = `${names.length} biases were moved by the mean error of their rounded weights: ${sqnrDb.toFixed(1)} → ${corrected.toFixed(1)} dB`;

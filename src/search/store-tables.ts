@@ -28,7 +28,7 @@ export async function tryTables(job: TrialJob, planner: Planner, choices: Choice
   const reason = 'its table is stored in s8 and dequantized after the lookup';
   const others = new Map<string, OtherNode>([...choices.others, ...lookups.map(({ name }) => [name, { form: 'dynamic', reason }] as const)]);
   const stored = { ...choices, others };
-  const [before, after] = await judgeModels(job, [choices, stored].map((one) => planner.quantize(plan(one)).model), 'simulated');
+  const [before, after] = await judgeModels(job, [choices, stored].map((one) => planner.quantize(plan(one)).model), job.exactRun);
   if (after!.sqnrDb < Math.min(enoughDb, before!.sqnrDb - MAX_LOSS_DB)) return undefined;
   const message = `${tables.size} ${tables.size === 1 ? 'table is' : 'tables are'} stored in s8, ${(bytes / 1e6).toFixed(1)} MB of floats less three quarters: ${before!.sqnrDb.toFixed(1)} → ${after!.sqnrDb.toFixed(1)} dB`;
   return { choices: stored, change: { pass: 'tables', names: lookups.map(({ name }) => name), message } };

@@ -15,6 +15,8 @@ export interface TrialJob {
   /** Path of a labels file, and the task metric that is judged by it. */
   readonly labels?: string | undefined;
   readonly metric?: string | undefined;
+  /** How sums of products are exact, as they are where the target's kernels add exactly. */
+  readonly exactRun: TrialRun;
 }
 
 /** What a model gave on the samples that judge. */
@@ -25,7 +27,7 @@ export interface Trial {
   readonly drop: number | null;
 }
 
-/** How Q/DQ run while a model is judged: `simulated` in float, the same on every machine; `here` as this machine's kernels compute them. */
+/** How Q/DQ run while a model is judged: `simulated` in float, which takes several times as long as float alone; `here` as this machine's kernels compute them. */
 export type TrialRun = 'simulated' | 'here';
 
 /** What each model gives. */
