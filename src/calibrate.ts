@@ -1,7 +1,7 @@
 import { basename, dirname } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { TABLE_SCHEMA, type CalibrationTable, type NonFinite } from './calibration/calibration-table.js';
-import { collect } from './calibration/collect.js';
+import { collectParts } from './calibration/collect.js';
 import { writeTable } from './calibration/table-file.js';
 import type { DataSpec } from './data/data-spec.js';
 import { modelDigest, readModel } from './onnx/read-model.js';
@@ -54,7 +54,8 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibrateRes
     const model = await readModel(options.model);
     const sha256 = await modelDigest(options.model, model);
     const prepared = await prepareModel(host, model, dirname(options.model));
-    const { table, inferenceMs, peakRssBytes } = await collectTable(host, options, prepared, sha256, data, []);
+    const [calibrated] = await collectTables(host, options, prepared, sha256, data, [[]]);
+    const { table, inferenceMs, peakRssBytes } = calibrated!;
     const nonFinite = nonFiniteWarning(table.nonFinite);
     if (nonFinite) warn(options, warnings, nonFinite);
     host.throwIfInterrupted();
@@ -87,36 +88,35 @@ export function nonFiniteWarning(nonFinite: readonly NonFinite[]): Warning | und
   };
 }
 
-/** Calibrates a prepared model on the samples of `data` whose names are not excluded; with `extremesOnly` for the range method `minmax` alone. */
-export async function collectTable(
+/**
+ * Calibrates a prepared model on parts of `data`, each without the samples of some names: a table for each. With `extremesOnly` they are for the range
+ * method `minmax` alone.
+ */
+export async function collectTables(
   host: RuntimeHost,
   options: Pick<CalibrateOptions, 'model' | 'exact' | 'threads'> & { readonly extremesOnly?: boolean },
   prepared: PreparedModel,
   sha256: string,
   data: DataSpec,
-  exclude: readonly string[],
-): Promise<{ table: CalibrationTable; inferenceMs: number; peakRssBytes: number }> {
+  excludes: readonly (readonly string[])[],
+): Promise<{ table: CalibrationTable; inferenceMs: number; peakRssBytes: number }[]> {
   const isFloat32 = (value: string) => {
     const type = prepared.types.get(value);
     return type?.kind === 'tensor' && type.dtype === 'float32';
   };
   const selection = selectNodes(prepared.model.graph, prepared.types, { opset: prepared.model.opsets.get('') ?? 1 });
-  const { durationMs: _, inferenceMs, peakRssBytes, ...observations } = await collect(host, {
+  const request = {
     model: prepared.model,
     externalDataFolder: dirname(options.model),
     names: valuesToObserve(selection),
     data,
-    exclude,
-    exact: options.exact ?? 'auto',
+    exact: options.exact ?? ('auto' as const),
     extremesOnly: options.extremesOnly ? isFloat32 : undefined,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
-  });
-  const table: CalibrationTable = {
-    schema: TABLE_SCHEMA,
-    version: qdqVersion(),
-    runtime: runtimeVersion(),
-    model: { name: basename(options.model), sha256 },
-    ...observations,
   };
-  return { table, inferenceMs, peakRssBytes };
+  const parts = await collectParts(host, request, excludes);
+  return parts.map(({ durationMs: _, inferenceMs, peakRssBytes, ...observations }) => {
+    const source = { version: qdqVersion(), runtime: runtimeVersion(), model: { name: basename(options.model), sha256 } };
+    return { table: { schema: TABLE_SCHEMA, ...source, ...observations }, inferenceMs, peakRssBytes };
+  });
 }

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import { collectTable, nonFiniteWarning } from './calibrate.js';
+import { collectTables, nonFiniteWarning } from './calibrate.js';
 import { mergeObservations, requireTableFor, type CalibrationTable } from './calibration/calibration-table.js';
 import { collect } from './calibration/collect.js';
 import { readTable } from './calibration/table-file.js';
@@ -99,7 +99,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   await requireLabelsForDrop(options, samples);
   const settings = staticSettings(options);
   const candidates = selectNodes(prepared.model.graph, prepared.types, { opset: prepared.model.opsets.get('') ?? 1, keptFloat: nodeFilter(options) });
-  const tables = given ? { all: given, choosing: given } : await roundWhile(collectTables(job, prepared, sha256, samples!, chooses), () => host.isBusy, prepared.model.graph, candidates, settings);
+  const tables = given ? { all: given, choosing: given } : await roundWhile(tablesFrom(job, prepared, sha256, samples!, chooses), () => host.isBusy, prepared.model.graph, candidates, settings);
   clock.lap('calibrate');
 
   const overrides = options.overrides ? await readOverrides(options.overrides) : NO_OVERRIDES;
@@ -232,19 +232,20 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
 }
 
 /** The ranges of all samples that give any; and those of the samples that do not judge, for choices among plans. */
-async function collectTables(job: QuantizeJob, prepared: PreparedModel, sha256: string, samples: SamplePartition, chooses: boolean): Promise<{ all: CalibrationTable; choosing: CalibrationTable }> {
+async function tablesFrom(job: QuantizeJob, prepared: PreparedModel, sha256: string, samples: SamplePartition, chooses: boolean): Promise<{ all: CalibrationTable; choosing: CalibrationTable }> {
   const { host, options, data } = job;
   // Where one method is settled that needs extremes only, nobody looks at more.
   const extremesOnly = !chooses && options.method === 'minmax';
-  const collectWithout = async (names: readonly string[]) => (await collectTable(host, { ...options, extremesOnly }, prepared, sha256, data!, [...samples.heldOut, ...names])).table;
+  const collectWithout = (...parts: (readonly string[])[]) =>
+    collectTables(host, { ...options, extremesOnly }, prepared, sha256, data!, parts.map((names) => [...samples.heldOut, ...names]));
   const judging = new Set(samples.judging);
   const others = samples.deciding.filter((name) => !judging.has(name));
   if (!chooses || others.length === 0) {
-    const all = await collectWithout([]);
-    return { all, choosing: all };
+    const [all] = await collectWithout([]);
+    return { all: all!.table, choosing: all!.table };
   }
-  const choosing = await collectWithout(samples.judging);
-  return { all: { ...choosing, ...mergeObservations(choosing, await collectWithout(others)) }, choosing };
+  const [choosing, rest] = (await collectWithout(samples.judging, others)).map(({ table }) => table);
+  return { all: { ...choosing!, ...mergeObservations(choosing!, rest!) }, choosing: choosing! };
 }
 
 /** The samples that give ranges while plans are compared, and those that give them too in the end. */

@@ -4,7 +4,7 @@ import { QdqError, messageOf } from '../errors.js';
 import type { DType } from '../tensor/dtype.js';
 import { memoryStorage, type Tensor } from '../tensor/tensor.js';
 import type { Records } from './run-samples.js';
-import { SampleRunner, type RunPlan, type SampleOutcome } from './sample-runner.js';
+import { PlanSessions, SampleRunner, type RunPlan, type SampleOutcome } from './sample-runner.js';
 
 /** What a worker is asked: to run samples, then to finish. */
 export type WorkerRequest =
@@ -28,10 +28,11 @@ export type WorkerMessage =
   | { readonly kind: 'records'; readonly records: Records };
 
 const send = (message: WorkerMessage) => parentPort!.postMessage(message);
-const runner = new SampleRunner(workerData as RunPlan);
+const sessions = new PlanSessions(workerData as RunPlan);
+const runner = new SampleRunner(sessions);
 let failed = false;
 // What is wrong with the model, the first sample tells.
-let queue = runner.open().catch(() => undefined);
+let queue = sessions.open().catch(() => undefined);
 
 void queue.then(() => send({ kind: 'ready' }));
 parentPort!.on('message', (request: WorkerRequest) => {
@@ -53,6 +54,6 @@ async function run({ index, name, tensors }: Extract<WorkerRequest, { kind: 'run
 
 async function finish(): Promise<void> {
   if (!failed) send({ kind: 'records', records: runner.records() });
-  await runner.close().catch(() => undefined);
+  await sessions.close().catch(() => undefined);
   parentPort!.close();
 }

@@ -39,6 +39,7 @@ export interface CollectOptions {
 
 /** What was observed, and what it took. */
 export interface CollectResult extends Observations {
+  /** Time for all parts that were observed together. */
   readonly durationMs: number;
   /** Time in the runtime, summed over sessions that run at the same time. */
   readonly inferenceMs: number;
@@ -51,8 +52,13 @@ export interface CollectResult extends Observations {
  * samples, `data-empty` where all samples are excluded, `runtime-rejected`, `interrupted`.
  */
 export async function collect(host: RuntimeHost, options: CollectOptions): Promise<CollectResult> {
+  return (await collectParts(host, options, [options.exclude ?? []]))[0]!;
+}
+
+/** The same for several parts of the data that are observed apart, each without the samples of some names. */
+export async function collectParts(host: RuntimeHost, options: Omit<CollectOptions, 'exclude'>, excludes: readonly (readonly string[])[]): Promise<CollectResult[]> {
   const start = performance.now();
-  const { model, externalDataFolder, data, exclude = [], exact = 'auto', extremesOnly, threads, workers } = options;
+  const { model, externalDataFolder, data, exact = 'auto', extremesOnly, threads, workers } = options;
   const tap = tapValues(model, options.names);
   const stage = (tapped: Model, name: string) => stageTap(host, tapped, name, externalDataFolder);
   const { model: whole, extremes } = extremesOnly ? extremesTap(tap.model, extremesOnly) : { model: tap.model };
@@ -60,7 +66,7 @@ export async function collect(host: RuntimeHost, options: CollectOptions): Promi
     plan: { ...(tap.computed.length > 0 && { whole: await stage(whole, 'whole') }), fed: tap.fed, ...(extremes && { extremes }) },
     inputs: modelInputs(model.graph),
     data,
-    exclude,
+    excludes,
     // Extremes need no sampling to be cheap.
     exact: extremes ? 'as planned' : exact,
     maxSessions: maxSessions(model),
@@ -73,8 +79,8 @@ export async function collect(host: RuntimeHost, options: CollectOptions): Promi
     outcome = await host.run(collectTask, { ...request, plan: { ...request.plan, ...(sampled && { sampled }) }, exact: 'as planned' });
   }
   if (outcome.kind !== 'observed') throw new TypeError('a plan that is final was not carried out');
-  const { kind: _, ...observed } = outcome;
-  return { ...observed, durationMs: performance.now() - start };
+  const durationMs = performance.now() - start;
+  return outcome.parts.map((part) => ({ ...part, durationMs }));
 }
 
 /** Weights that all sessions together may hold in memory, beyond those of the first. */

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import type { Sample } from '../data/sample.js';
 import { mergeTensors, type Observations } from './calibration-table.js';
 import { LocalRun, type SampleListener } from './run-samples.js';
-import type { RunPlan } from './sample-runner.js';
+import type { PlanSessions, RunPlan } from './sample-runner.js';
 import { SharedRun } from './shared-run.js';
 import { WorkerPool } from './worker-pool.js';
 
@@ -23,19 +23,20 @@ const MAX_SESSIONS = 4;
 
 /**
  * Runs the samples, `total` in number, and returns what was observed of each value. All sessions have the same number of threads, so
- * that the records do not depend on where a sample was run.
+ * that the records do not depend on where a sample was run. `sessionsOf` gives those of this thread, which stay open.
  */
 export async function observeSamples(
   plan: Omit<RunPlan, 'threads'>,
   samples: AsyncIterable<Sample>,
   total: number,
   { threads = availableParallelism(), workers, maxSessions }: ObserveOptions,
+  sessionsOf: (plan: RunPlan) => PlanSessions,
   listener: SampleListener,
 ): Promise<Observations['tensors']> {
   const sessions = total <= FEW_SAMPLES ? 1 : Math.min(threads, MAX_SESSIONS, maxSessions);
   const finalPlan: RunPlan = { ...plan, threads: Math.max(1, Math.floor(threads / sessions)) };
   const pool = new WorkerPool(finalPlan, workers ?? sessions - 1, listener);
-  const run = new SharedRun(pool, new LocalRun(finalPlan, listener));
+  const run = new SharedRun(pool, new LocalRun(sessionsOf(finalPlan), listener));
   try {
     if (workers !== undefined) await pool.ready();
     for await (const sample of readAhead(samples)) if (!(await run.add(sample))) break;

@@ -1,6 +1,6 @@
 import type { Sample } from '../data/sample.js';
 import type { TableSample } from './calibration-table.js';
-import { SampleRunner, type RunPlan, type SampleOutcome } from './sample-runner.js';
+import { SampleRunner, type PlanSessions, type SampleOutcome } from './sample-runner.js';
 import type { TensorRecord } from './tensor-record.js';
 
 /** What was observed, by value name. */
@@ -13,17 +13,17 @@ export type SampleListener = (sample: TableSample, outcome: SampleOutcome) => vo
 export interface RunSamples {
   /** Takes a sample. Returns false where one has failed; `finish` then throws what it threw. */
   add(sample: Sample): Promise<boolean>;
-  /** Waits for the samples taken, closes everything, and returns what was observed, in parts. */
+  /** Waits for the samples taken and returns what was observed, in parts. */
   finish(): Promise<Records[]>;
 }
 
-/** Runs samples in this thread. */
+/** Runs samples in this thread, on sessions that stay open. */
 export class LocalRun implements RunSamples {
   readonly #runner: SampleRunner;
   readonly #listener: SampleListener;
 
-  constructor(plan: RunPlan, listener: SampleListener) {
-    this.#runner = new SampleRunner(plan);
+  constructor(sessions: PlanSessions, listener: SampleListener) {
+    this.#runner = new SampleRunner(sessions);
     this.#listener = listener;
   }
 
@@ -33,8 +33,7 @@ export class LocalRun implements RunSamples {
     return true;
   }
 
-  async finish(): Promise<Records[]> {
-    await this.#runner.close();
-    return [this.#runner.records()];
+  finish(): Promise<Records[]> {
+    return Promise.resolve([this.#runner.records()]);
   }
 }

@@ -40,20 +40,48 @@ export interface SampleOutcome {
   readonly inferenceMs: number;
 }
 
-/** Runs samples one after another and observes them. What it observes depends on the samples only, not on their order. */
-export class SampleRunner {
-  readonly #plan: RunPlan;
-  readonly #observers = new Map<string, TensorObserver>();
+/** The sessions that a plan needs, opened when they are asked for. */
+export class PlanSessions {
+  readonly plan: RunPlan;
   #whole: Promise<Session> | undefined;
   #sampled: Promise<Session> | undefined;
 
   constructor(plan: RunPlan) {
-    this.#plan = plan;
+    this.plan = plan;
   }
 
-  /** Opens the session that most samples will need. */
+  /** Opens the one that most samples will need. */
   async open(): Promise<void> {
-    await (this.#plan.sampled ? this.#sampledSession() : this.#wholeSession());
+    await (this.plan.sampled ? this.sampled() : this.whole());
+  }
+
+  /** Undefined where only inputs are observed. */
+  async whole(): Promise<Session | undefined> {
+    const { whole, threads } = this.plan;
+    return whole && (this.#whole ??= openSource(whole, threads));
+  }
+
+  sampled(): Promise<Session> {
+    return (this.#sampled ??= openSource(this.plan.sampled!.source, this.plan.threads));
+  }
+
+  async close(): Promise<void> {
+    await (await this.#whole)?.release();
+    await (await this.#sampled)?.release();
+  }
+}
+
+/** Runs samples one after another and observes them. What it observes depends on the samples only, not on their order. */
+export class SampleRunner {
+  readonly #sessions: PlanSessions;
+  readonly #observers = new Map<string, TensorObserver>();
+
+  constructor(sessions: PlanSessions) {
+    this.#sessions = sessions;
+  }
+
+  get #plan(): RunPlan {
+    return this.#sessions.plan;
   }
 
   /** Runs a sample. Throws the runtime's QdqError with the sample's name. */
@@ -82,20 +110,6 @@ export class SampleRunner {
     return Object.fromEntries([...this.#observers].map(([name, observer]) => [name, observer.record()]));
   }
 
-  async close(): Promise<void> {
-    await (await this.#whole)?.release();
-    await (await this.#sampled)?.release();
-  }
-
-  async #wholeSession(): Promise<Session | undefined> {
-    const { whole, threads } = this.#plan;
-    return whole && (this.#whole ??= openSource(whole, threads));
-  }
-
-  #sampledSession(): Promise<Session> {
-    return (this.#sampled ??= openSource(this.#plan.sampled!.source, this.#plan.threads));
-  }
-
   /** Undefined where the sample must be run with whole values. */
   async #runSampled(inputs: InputTensors, report: (tensor: string, scan: Scan) => void): Promise<number | undefined> {
     const { sampled } = this.#plan;
@@ -105,7 +119,7 @@ export class SampleRunner {
     const scans: Scan[] = [];
     let inferenceMs: number;
     try {
-      const session = await this.#sampledSession();
+      const session = await this.#sessions.sampled();
       inferenceMs = await session.runAndVisit(inputs, (name, tensor) => {
         const blocks = sampled.joined.get(name);
         if (!blocks) {
@@ -133,7 +147,7 @@ export class SampleRunner {
   /** Undefined where the sample must be run with whole values. */
   async #runExtremes(inputs: InputTensors, report: (tensor: string, scan: Scan) => void): Promise<number | undefined> {
     const { extremes } = this.#plan;
-    const session = extremes && (await this.#wholeSession());
+    const session = extremes && (await this.#sessions.whole());
     if (!session) return undefined;
     const outputs = new Map<string, Tensor>();
     const others = this.#wholeValues(session).filter((name) => !extremes.has(name));
@@ -162,7 +176,7 @@ export class SampleRunner {
 
   /** Runs a sample whole and hands over each value. Returns the time in the runtime. */
   async #runWhole(sample: string, inputs: InputTensors, visit: (value: string, tensor: Tensor) => void): Promise<number> {
-    const session = await this.#wholeSession();
+    const session = await this.#sessions.whole();
     if (!session) return 0;
     try {
       return await session.runAndVisit(inputs, visit, this.#wholeValues(session));
