@@ -238,13 +238,12 @@ async function tablesFrom(job: QuantizeJob, prepared: PreparedModel, sha256: str
   const extremesOnly = !chooses && options.method === 'minmax';
   const collectWithout = (...parts: (readonly string[])[]) =>
     collectTables(host, { ...options, extremesOnly }, prepared, sha256, data!, parts.map((names) => [...samples.heldOut, ...names]));
-  const judging = new Set(samples.judging);
-  const others = samples.deciding.filter((name) => !judging.has(name));
-  if (!chooses || others.length === 0) {
+  const { first, further } = rangeGivers(samples, false);
+  if (!chooses || further.length === 0) {
     const [all] = await collectWithout([]);
     return { all: all!.table, choosing: all!.table };
   }
-  const [choosing, rest] = (await collectWithout(samples.judging, others)).map(({ table }) => table);
+  const [choosing, rest] = (await collectWithout(further, first)).map(({ table }) => table);
   return { all: { ...choosing!, ...mergeObservations(choosing!, rest!) }, choosing: choosing! };
 }
 
