@@ -90,7 +90,7 @@ test('describeQuantize: everything that happened', () => {
     '  c2    Conv      0.500 ms     0.750 ms',
     '',
     'Range methods tried',
-    '  method   SQNR of the worst output, simulated',
+    '  method   SQNR of the worst output',
     '  minmax                               30.3 dB',
     '  mse                                  35.0 dB  chosen',
     '  entropy                                  n/a',
