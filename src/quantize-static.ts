@@ -87,7 +87,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const folder = dirname(options.model);
   const sha256 = await modelDigest(options.model, model);
   const given = options.calibration ? await readTable(options.calibration) : undefined;
-  if (given) requireTableFor(given, { name: options.model, sha256 });
+  if (given) requireTableFor(given, { name: options.model, sha256, ...(job.frozen && { frozen: job.frozen }) });
   const prepared = await prepareModel(host, model, folder);
   await checkUpgrade(job, prepared.upgraded);
   clock.lap('read');
@@ -211,7 +211,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   if (planned.others.size === 0 && !found) refuseNothing(planned.plan, options.model);
   clock.lap('verify');
   const asItCame = isBestAsItCame(found, planned, model.graph, quantized.graph);
-  const record = recordOf(planned, { version: qdqVersion(), model: { sha256 }, candidates: found?.candidates ?? [], ...planner.bodies(planned), ...(asItCame && { asItCame }) });
+  const record = recordOf(planned, { version: qdqVersion(), model: { sha256, ...(job.frozen && { frozen: job.frozen }) }, candidates: found?.candidates ?? [], ...planner.bodies(planned), ...(asItCame && { asItCame }) });
   return {
     mode: unreached ? 'dynamic' : 'static',
     target: settings.target,
