@@ -7,7 +7,7 @@ import type { DataSpec } from './data/data-spec.js';
 import { freezeModel } from './freeze.js';
 import { noteFixedInputs } from './note-fixed-inputs.js';
 import { modelDigest, readModel } from './onnx/read-model.js';
-import { prepareModel, type PreparedModel } from './prepare-model.js';
+import { prepareOpened, type PreparedModel } from './prepare-model.js';
 import type { Warning } from './progress.js';
 import { selectNodes, valuesToObserve } from './quantization/select.js';
 import type { RuntimeHost } from './runtime/host.js';
@@ -58,7 +58,7 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibrateRes
     const samples: DataSpec = frozen ? { ...data, frozen } : data;
     await noteFixedInputs(host, model, samples, (warning) => warn(options, warnings, warning));
     const sha256 = await modelDigest(options.model, read);
-    const prepared = await prepareModel(host, model, dirname(options.model));
+    const prepared = await prepareOpened(host, model, dirname(options.model));
     const { table, inferenceMs, peakRssBytes } = await collectTable(host, options, prepared, sha256, samples, []);
     const nonFinite = nonFiniteWarning(table.nonFinite);
     if (nonFinite) warn(options, warnings, nonFinite);

@@ -41,8 +41,8 @@ export async function noteFixedInputs(host: RuntimeHost, model: Model, data: Dat
     const branches = decided.get(name)!.length;
     warn({
       code: 'fixed-input',
-      message: `all samples feed input "${name}" the value ${value}, which decides ${branches === 1 ? 'an If' : `${branches} If nodes`} whose bodies are quantized in part only`,
-      advice: `Where the model will see no other value, say --freeze ${name}=${value}: the branch that is taken then stands in the graph.`,
+      message: `all samples feed input "${name}" the value ${value}, which decides ${branches === 1 ? 'an If' : `${branches} If nodes`}: what no sample runs is stored all the same`,
+      advice: `Where the model will see no other value, say --freeze ${name}=${value}: other branches are left out, and the one that is taken stands in the graph.`,
     });
   }
 }

@@ -4,7 +4,7 @@ import { QdqError } from './errors.js';
 import type { Model } from './graph/model.js';
 import { modelDigest } from './onnx/read-model.js';
 import { partitionSamples } from './partition-samples.js';
-import { prepareModel } from './prepare-model.js';
+import { prepareOpened } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
 import { isForeignTarget } from './quantization/target.js';
 import type { QuantizeOptions } from './quantize-options.js';
@@ -27,7 +27,7 @@ export async function recordFor(options: QuantizeOptions, model: Model): Promise
 export async function quantizeByRecord(job: QuantizeJob, record: PlanRecord): Promise<QuantizedModel> {
   const { host, options, model, listed, clock } = job;
   const folder = dirname(options.model);
-  const prepared = await prepareModel(host, model, folder);
+  const prepared = await prepareOpened(host, model, folder);
   await checkUpgrade(job, prepared.upgraded);
   const samples = listed && partitionSamples(await listed);
   clock.lap('read');

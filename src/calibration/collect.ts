@@ -52,11 +52,12 @@ export async function collect(host: RuntimeHost, options: CollectOptions): Promi
   const tap = tapValues(model, options.names);
   const stage = (tapped: Model, name: string) => stageTap(host, tapped, name, externalDataFolder);
   const request: CollectRequest = {
-    plan: { ...(tap.computed.length > 0 && { whole: await stage(tap.model, 'whole') }), fed: tap.fed, extremesOnly },
+    plan: { ...(tap.computed.length > 0 && { whole: await stage(tap.model, 'whole') }), fed: tap.fed, handedOut: [...tap.handedOut], extremesOnly },
     inputs: modelInputs(model.graph),
     data,
     exclude,
-    exact,
+    // What is large in one branch has no elements where another one is taken: there is no one grid.
+    exact: tap.handedOut.size > 0 || exact,
     maxSessions: maxSessions(model),
     ...(threads !== undefined && { threads }),
     ...(workers !== undefined && { workers }),

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { InputTensors } from '../data/sample.js';
 import { QdqError } from '../errors.js';
 import { Session } from '../runtime/session.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { elementCount, type Tensor } from '../tensor/tensor.js';
 import type { NonFinite } from './calibration-table.js';
 import { scanExtremes } from './bit-histogram.js';
 import { splitJoined, type ReducedValue } from './joined-outputs.js';
@@ -25,6 +25,8 @@ export interface RunPlan {
   readonly sampled?: Pick<SampledTap, 'joined' | 'steps'> & { readonly source: ModelSource; readonly inputDims: string };
   /** Observed values that are inputs of the model. */
   readonly fed: readonly string[];
+  /** Values that have no elements where their branch is not taken, which says nothing about them. */
+  readonly handedOut?: readonly string[];
   /** Takes extremes only, and no bins. */
   readonly extremesOnly?: boolean;
   /** Threads of a session. */
@@ -62,7 +64,7 @@ export class SampleRunner {
     };
     const inferenceMs =
       (await this.#runSampled(inputs, report)) ??
-      (await this.#runWhole(name, inputs, (value, tensor) => report(value, this.#observeWhole(value, tensor))));
+      (await this.#runWhole(name, inputs, (value, tensor) => this.#isUntaken(value, tensor) || report(value, this.#observeWhole(value, tensor))));
     for (const value of this.#plan.fed) report(value, this.#observe(value, inputs.get(value)!));
     return { nonFinite, inferenceMs };
   }
@@ -137,6 +139,10 @@ export class SampleRunner {
       if (!(error instanceof QdqError)) throw error;
       throw new QdqError(error.code, `sample ${sample}: ${error.message}`, error.hint, { cause: error });
     }
+  }
+
+  #isUntaken(value: string, { dims }: Tensor): boolean {
+    return elementCount(dims) === 0 && (this.#plan.handedOut?.includes(value) ?? false);
   }
 
   /** Takes a whole value; where other samples are reduced, the same grid of it, so that every sample weighs the same. */
