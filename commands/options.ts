@@ -16,6 +16,11 @@ export function addCommonOptions(program: Command): void {
     .option('--config <file>', 'read options from a JSON file, under their long names; the command line wins');
 }
 
+/** Inputs that are frozen. */
+export function freezeOption(): Option {
+  return new RepeatableOption('--freeze <name=value>', 'value of an input for good, as in sr=16000: the model computes with it whatever callers feed, and branches that it decides are settled; repeatable').argParser(frozenInputs);
+}
+
 /** Where models run; `what` stands before the choices. */
 export function runtimeOption(what = ''): Option {
   return new Option('--runtime <name>', `${what}node: onnxruntime-node; web: onnxruntime-web's WebAssembly, which browsers run (npm install onnxruntime-web)`).choices(RUNTIMES).default(RUNTIMES[0]);
@@ -101,6 +106,13 @@ export function shapes(text: string, before: Readonly<Record<string, readonly nu
     throw new InvalidArgumentError('Expected an input name and its dimensions, as in image=1,3,224,224.');
   }
   return { ...before, [name]: shape };
+}
+
+/** Elements by input name, as text: each text is one, as in sr=16000. Names may hold "=". */
+export function frozenInputs(text: string, before: Readonly<Record<string, readonly string[]>> = {}): Record<string, readonly string[]> {
+  const [, name, values] = /^(.+)=([^=]+)$/.exec(text) ?? [];
+  if (name === undefined) throw new InvalidArgumentError('Expected an input name and its value, as in sr=16000.');
+  return { ...before, [name]: values!.split(',').map((value) => value.trim()) };
 }
 
 /** NaN for what is no number; Number('') would be 0. */

@@ -11,7 +11,7 @@ import type { QuantizedType } from '../src/tensor/affine.js';
 import { dtypeInfo } from '../src/tensor/dtype.js';
 import type { Context } from './context.js';
 import { addDataOptions, dataOptionsOf, type DataFlags } from './data-options.js';
-import { collectText, finiteNumber, percentage, positiveInteger, RepeatableOption, runtimeOption, textList } from './options.js';
+import { collectText, finiteNumber, percentage, freezeOption, positiveInteger, RepeatableOption, runtimeOption, textList } from './options.js';
 import { perform } from './perform.js';
 import type { Place } from './places.js';
 
@@ -49,6 +49,7 @@ interface QuantizeFlags extends DataFlags {
   readonly opTypes?: string[];
   readonly overrides?: string;
   readonly externalData: ExternalDataMode;
+  readonly freeze?: Record<string, readonly string[]>;
   readonly dryRun?: boolean;
   readonly verify: boolean;
   readonly depfile?: string;
@@ -74,6 +75,7 @@ export function addQuantize(program: Command, context: Context): void {
     )
     .addOption(new Option('--preset <name>', 'write all files that a program looks for into the folder -o, and show them in one table').choices(PRESETS))
     .addOption(runtimeOption('with --preset, where its files are judged: '))
+    .addOption(freezeOption())
     .option('--dry-run', 'print the plan, write nothing')
     .option('--no-verify', 'do not look up what the written model runs as, and do not measure it')
     .option('--depfile <file>', 'write a Makefile rule that names what the output was made from');
@@ -167,6 +169,7 @@ function quantizeOptionsOf(model: string, flags: QuantizeFlags): QuantizeOptions
     ...dataOptionsOf(flags),
     ...{ model, output, mode, format, calibration, method, exact, perTensor, symmetricActivations, reduceRange },
     ...{ minSqnr, maxDrop, labels, metric, prefer, requireSpeedup, plan, planOut, include, exclude, opTypes, overrides, externalData, dryRun, verify },
+    freeze: flags.freeze,
     activationType: TYPES.get(flags.activationType ?? ''),
     weightType: WEIGHT_TYPES.get(flags.weightType ?? ''),
     ...{ blockSize: flags.blockSize, algorithm: flags.algorithm, float16: flags.float16, keepIoTypes: flags.keepIoTypes, float32Ops: flags.float32Ops, accuracyLevel: flags.accuracyLevel === undefined ? undefined : Number(flags.accuracyLevel) },

@@ -4,17 +4,19 @@ import { TABLE_SCHEMA, type CalibrationTable, type NonFinite } from './calibrati
 import { collectParts } from './calibration/collect.js';
 import { writeTable } from './calibration/table-file.js';
 import type { DataSpec } from './data/data-spec.js';
+import { freezeModel } from './freeze.js';
+import { noteFixedInputs } from './note-fixed-inputs.js';
 import { modelDigest, readModel } from './onnx/read-model.js';
-import { prepareModel, type PreparedModel } from './prepare-model.js';
+import { prepareOpened, type PreparedModel } from './prepare-model.js';
 import type { Warning } from './progress.js';
 import { selectNodes, valuesToObserve } from './quantization/select.js';
 import type { RuntimeHost } from './runtime/host.js';
 import { runtimeVersion } from './runtime/machine.js';
-import { requireDataSpec, warn, withHost, type DataOptions, type VerbOptions } from './verb-options.js';
+import { requireDataSpec, warn, withHost, type DataOptions, type FreezeOptions, type VerbOptions } from './verb-options.js';
 import { qdqVersion } from './version.js';
 
 /** Options of `calibrate`. */
-export interface CalibrateOptions extends VerbOptions, DataOptions {
+export interface CalibrateOptions extends VerbOptions, DataOptions, FreezeOptions {
   /** Path of the float model. */
   readonly model: string;
   /** Path of the table to write; nothing is written where absent. */
@@ -51,10 +53,13 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibrateRes
   const start = performance.now();
   const data = requireDataSpec(options);
   return withHost(options, async (host, warnings) => {
-    const model = await readModel(options.model);
-    const sha256 = await modelDigest(options.model, model);
-    const prepared = await prepareModel(host, model, dirname(options.model));
-    const [calibrated] = await collectTables(host, options, prepared, sha256, data, [[]]);
+    const read = await readModel(options.model);
+    const { model, frozen } = freezeModel(read, options.freeze);
+    const samples: DataSpec = frozen ? { ...data, frozen } : data;
+    await noteFixedInputs(host, model, samples, (warning) => warn(options, warnings, warning));
+    const sha256 = await modelDigest(options.model, read);
+    const prepared = await prepareOpened(host, model, dirname(options.model));
+    const [calibrated] = await collectTables(host, options, prepared, sha256, samples, [[]]);
     const { table, inferenceMs, peakRssBytes } = calibrated!;
     const nonFinite = nonFiniteWarning(table.nonFinite);
     if (nonFinite) warn(options, warnings, nonFinite);
@@ -116,7 +121,7 @@ export async function collectTables(
   };
   const parts = await collectParts(host, request, excludes);
   return parts.map(({ durationMs: _, inferenceMs, peakRssBytes, ...observations }) => {
-    const source = { version: qdqVersion(), runtime: runtimeVersion(), model: { name: basename(options.model), sha256 } };
+    const source = { version: qdqVersion(), runtime: runtimeVersion(), model: { name: basename(options.model), sha256, ...(data.frozen && { frozen: data.frozen }) } };
     return { table: { schema: TABLE_SCHEMA, ...source, ...observations }, inferenceMs, peakRssBytes };
   });
 }

@@ -9,14 +9,14 @@ import { stagedFile, stageModel } from './runtime/staged-model.js';
  * Checks a model whose operator set was raised against the job's original, by running both on one sample: the outputs must be equal bit by
  * bit. Throws `opset-unsupported` where they are not. Warns where there was no sample to run. Nothing is to be checked where none was raised.
  */
-export async function checkUpgrade({ host, options, data, warn }: QuantizeJob, upgraded: Model | undefined): Promise<void> {
+export async function checkUpgrade({ host, options, frozen, data, warn }: QuantizeJob, upgraded: Model | undefined): Promise<void> {
   if (!upgraded) return;
   const original = options.model;
   const a = stagedFile(original);
   const b = await stageModel(host, upgraded, 'upgraded.onnx', dirname(original));
   let different: string[];
   try {
-    different = await host.run(identicalOutputsTask, { a, b, data: data ?? { paths: ['random:1'] } });
+    different = await host.run(identicalOutputsTask, { a, b, data: data ?? { paths: ['random:1'], ...(frozen && { frozen }) } });
   } catch (error) {
     if (data) throw error;
     warn({

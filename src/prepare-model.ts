@@ -1,3 +1,4 @@
+import { QdqError } from './errors.js';
 import type { Graph, Model } from './graph/model.js';
 import { closeInitializers } from './passes/close-initializers.js';
 import { closeLoops } from './passes/close-loops.js';
@@ -10,6 +11,7 @@ import { inlineFunctions } from './passes/inline-functions.js';
 import { liftConstants } from './passes/lift-constants.js';
 import { nameNodes } from './passes/name-nodes.js';
 import { normalizeGemm } from './passes/normalize-gemm.js';
+import { openBranches } from './passes/open-branches.js';
 import { orderNodes } from './passes/order-nodes.js';
 import { runPasses, type Change, type Pass, type PassResult } from './passes/pass.js';
 import { prune } from './passes/prune.js';
@@ -57,6 +59,24 @@ export async function prepareModel(host: RuntimeHost, model: Model, externalData
     changes: [...lifted.changes, ...folded.changes, ...widened.changes, ...cleaned.changes, ...settled.changes],
     upgraded: raised ? lifted.model : undefined,
   };
+}
+
+/**
+ * The same, with branches that compute opened: what stands in them is planned for as the rest is (see passes/open-branches.ts). They stay closed
+ * where the runtime finds no types for both branches of an If at once.
+ */
+export async function prepareOpened(host: RuntimeHost, model: Model, externalDataFolder: string): Promise<PreparedModel> {
+  const prepared = await prepareModel(host, model, externalDataFolder);
+  const opened = openBranches(prepared.model, isComputeNode);
+  if (opened === prepared.model) return prepared;
+  const named = nameNodes(opened).model;
+  const { openBranches: _, ...flat } = named;
+  try {
+    return { ...prepared, model: named, types: await inferTypes(host, flat, externalDataFolder) };
+  } catch (error) {
+    if (error instanceof QdqError && error.code === 'runtime-rejected') return prepared;
+    throw error;
+  }
 }
 
 /** Branches inside branches that are settled one after the other at most. */

@@ -1,4 +1,5 @@
 import type { Confirmation } from './confirm-plan.js';
+import type { FrozenValues } from './data/frozen-inputs.js';
 import type { DataSpec } from './data/data-spec.js';
 import type { Model } from './graph/model.js';
 import type { ListedSample, SamplePartition } from './partition-samples.js';
@@ -19,7 +20,10 @@ import type { Stopwatch } from './stopwatch.js';
 export interface QuantizeJob {
   readonly host: RuntimeHost;
   readonly options: QuantizeOptions;
+  /** With inputs frozen, where that was asked for. */
   readonly model: Model;
+  /** Values that inputs are frozen at; undefined where none are. */
+  readonly frozen: FrozenValues | undefined;
   readonly data: DataSpec | undefined;
   /** The samples of the data, being listed while the model is prepared; with digests where a table is given. */
   readonly listed: Promise<readonly ListedSample[]> | undefined;

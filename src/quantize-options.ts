@@ -7,10 +7,10 @@ import type { TargetName } from './quantization/target.js';
 import type { BlockWeightType, WeightAlgorithm } from './quantization/weight-only-plan.js';
 import type { RuntimeName } from './runtime/runtime-names.js';
 import type { QuantizedType } from './tensor/affine.js';
-import type { DataOptions, VerbOptions } from './verb-options.js';
+import type { DataOptions, FreezeOptions, VerbOptions } from './verb-options.js';
 
 /** Options of `quantize`. */
-export interface QuantizeOptions extends VerbOptions, DataOptions, NodeFilters {
+export interface QuantizeOptions extends VerbOptions, DataOptions, FreezeOptions, NodeFilters {
   /** Path of the float model. */
   readonly model: string;
   /** Path of the model to write; may be absent with `dryRun`. */

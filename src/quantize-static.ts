@@ -10,8 +10,9 @@ import { QdqError } from './errors.js';
 import type { Model, Node } from './graph/model.js';
 import { modelDigest } from './onnx/read-model.js';
 import { partitionSamples, type SamplePartition } from './partition-samples.js';
+import { branchNames } from './passes/close-branches.js';
 import type { Change } from './passes/pass.js';
-import { prepareModel, type PreparedModel } from './prepare-model.js';
+import { prepareOpened, type PreparedModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
 import { drownedJoins } from './quantization/drowned-joins.js';
 import { nodeFilter } from './quantization/filters.js';
@@ -19,7 +20,7 @@ import { nonFiniteConstants } from './quantization/non-finite-constants.js';
 import { NO_OVERRIDES, readOverrides } from './quantization/overrides.js';
 import type { QuantizationPlan } from './quantization/plan.js';
 import { roundWhile } from './quantization/round-ahead.js';
-import { selectNodes } from './quantization/select.js';
+import { selectNodes, valuesToObserve, type Selection } from './quantization/select.js';
 import { isForeignTarget, targetOf } from './quantization/target.js';
 import { varyingNodes } from './quantization/varying-ranges.js';
 import { byteWeightType, type QuantizeOptions } from './quantize-options.js';
@@ -63,7 +64,11 @@ const MAX_CONFIRMING = 32;
 
 /** Why nodes are dynamic in a model whose other nodes are static. */
 const UNREACHED = 'quantized dynamically, because static quantization does not reach it';
+const UNTAKEN = 'quantized dynamically, because no sample took its branch';
 const ASKED_FOR = 'quantized dynamically, as the overrides ask';
+
+/** Why nodes are not static although static quantization reaches them. */
+const NO_RANGES = 'no sample took its branch, so that its values have no ranges';
 
 /** Samples that the plans of a search are judged on: there are many plans. */
 const SEARCH_SAMPLES = { normal: 8, thorough: 16 } as const;
@@ -87,8 +92,8 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   const folder = dirname(options.model);
   const sha256 = await modelDigest(options.model, model);
   const given = options.calibration ? await readTable(options.calibration) : undefined;
-  if (given) requireTableFor(given, { name: options.model, sha256 });
-  const prepared = await prepareModel(host, model, folder);
+  if (given) requireTableFor(given, { name: options.model, sha256, ...(job.frozen && { frozen: job.frozen }) });
+  const prepared = await prepareOpened(host, model, folder);
   await checkUpgrade(job, prepared.upgraded);
   clock.lap('read');
 
@@ -115,18 +120,20 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     return (node: Node) => globs.length > 0 && isKept(node) !== undefined;
   };
   const [isStatic, isDynamic] = [isAmong(overrides.static), isAmong(overrides.dynamic)];
-  const drowned = drownedNodes(prepared, filter, ranges);
+  const unplanned = untakenNodes(prepared.model, candidates, (value) => [ranges, choosing].every(({ table }) => table.tensors[value]) || overrides.ranges[value] !== undefined);
+  const drowned = drownedNodes(prepared, (node) => filter(node) ?? unplanned.get(node.name), ranges);
   const { weightType, reduceRange, ...common } = settings;
   const planner = new Planner({
     float: prepared.model,
     types: prepared.types,
     settings: common,
     keptFloat: (node) => filter(node) ?? drowned.get(node.name),
+    unplanned,
     allowsOthers: isDynamicWeight(weightType) && (isAuto || overrides.dynamic.length > 0),
     fixed: new Map(prepared.model.graph.nodes.filter((node) => isStatic(node) || isDynamic(node)).map((node) => [node.name, isStatic(node) ? 'static' : 'dynamic'] as const)),
   });
   const varying = isAuto ? varyingNodes(prepared.model.graph, (value) => tables.all.tensors[value], isStatic) : new Map<string, string>();
-  const dynamicReason = (node: Node) => (isDynamic(node) ? ASKED_FOR : varying.get(node.name) ?? (isAuto && node.opType === 'LSTM' ? UNREACHED : undefined));
+  const dynamicReason = (node: Node) => (isDynamic(node) ? ASKED_FOR : varying.get(node.name) ?? (isAuto ? (unplanned.get(node.name) ? UNTAKEN : node.opType === 'LSTM' ? UNREACHED : undefined) : undefined));
   const others = new Map<string, OtherNode>();
   for (const node of planner.nodesFor('dynamic', overrides.dynamic.length > 0 ? ['Conv'] : [])) {
     const reason = dynamicReason(node);
@@ -211,7 +218,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   if (planned.others.size === 0 && !found) refuseNothing(planned.plan, options.model);
   clock.lap('verify');
   const asItCame = isBestAsItCame(found, planned, model.graph, quantized.graph);
-  const record = recordOf(planned, { version: qdqVersion(), model: { sha256 }, candidates: found?.candidates ?? [], ...planner.bodies(planned), ...(asItCame && { asItCame }) });
+  const record = recordOf(planned, { version: qdqVersion(), model: { sha256, ...(job.frozen && { frozen: job.frozen }) }, candidates: found?.candidates ?? [], ...planner.bodies(planned), ...(asItCame && { asItCame }) });
   return {
     mode: unreached ? 'dynamic' : 'static',
     target: settings.target,
@@ -253,6 +260,16 @@ function rangeGivers({ deciding, judging }: SamplePartition, hasTable: boolean):
   const others = deciding.filter((name) => !judges.has(name));
   // Those of a table give ranges always.
   return others.length === 0 || hasTable ? { first: deciding, further: [] } : { first: others, further: judging };
+}
+
+/** Nodes of branches that no sample took, whose values have no ranges, with the reason. */
+function untakenNodes(model: Model, selection: Selection, isKnown: (value: string) => boolean): ReadonlyMap<string, string> {
+  if (!model.openBranches) return new Map();
+  const branches = branchNames(model);
+  const untaken = new Set(valuesToObserve(selection).flatMap((value) => (isKnown(value) ? [] : [branches.get(value) ?? ''])));
+  untaken.delete('');
+  const isUntaken = (node: Node) => node.outputs.some((output) => [...untaken].some((branch) => `${branches.get(output)}/`.startsWith(`${branch}/`)));
+  return new Map(model.graph.nodes.flatMap((node) => (isUntaken(node) ? [[node.name, NO_RANGES] as const] : [])));
 }
 
 /** Nodes whose inputs do not go together in one scale, with the reason. */

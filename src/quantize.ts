@@ -2,8 +2,11 @@ import { resolve } from 'node:path';
 import { checkQuantized, type QuantizeCheck } from './check-quantized.js';
 import { coverageOrWarning } from './coverage-or-warning.js';
 import { QUANTIZE_DEFAULTS } from './defaults.js';
+import type { DataSpec } from './data/data-spec.js';
 import { messageOf, QdqError } from './errors.js';
 import { prove } from './evaluation/prove.js';
+import { freezeModel } from './freeze.js';
+import { noteFixedInputs } from './note-fixed-inputs.js';
 import type { Model } from './graph/model.js';
 import type { ThresholdCheck } from './metrics/thresholds.js';
 import { modelSize, readModel } from './onnx/read-model.js';
@@ -17,7 +20,7 @@ import type { QuantizationPlan } from './quantization/plan.js';
 import { TARGETS, type TargetName } from './quantization/target.js';
 import { quantizeDynamic } from './quantize-dynamic.js';
 import { inFormat } from './quantize-format.js';
-import { quantizeByRecord } from './quantize-replay.js';
+import { quantizeByRecord, recordFor } from './quantize-replay.js';
 import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { quantizeFloat16 } from './quantize-float16.js';
@@ -26,7 +29,7 @@ import { quantizeStatic } from './quantize-static.js';
 import { quantizeWeightOnly } from './quantize-weight-only.js';
 import type { IntegerNode, FusedReport } from './runtime/integer-report.js';
 import type { MethodTrial } from './search/choose-method.js';
-import { recordText } from './search/plan-record.js';
+import { recordText, type PlanRecord } from './search/plan-record.js';
 import type { SlowNode } from './search/slow-nodes.js';
 import { multipliesExactly } from './runtime/machine.js';
 import { stagedFile } from './runtime/staged-model.js';
@@ -68,7 +71,7 @@ export interface QuantizeResult {
 }
 
 /** Why a node stays float that a static plan does not name. */
-const IN_BODY = 'it stands in the body of a control-flow node, which only dynamic quantization reaches';
+const IN_BODY = 'it stands in the body of a loop, which only dynamic quantization reaches';
 
 /**
  * Quantizes a float model: places Q/DQ where an integer kernel takes them, writes it, and shows what it then runs as.
@@ -79,13 +82,17 @@ const IN_BODY = 'it stands in the body of a control-flow node, which only dynami
 export async function quantize(options: QuantizeOptions): Promise<QuantizeResult> {
   const clock = startStopwatch();
   checkOptions(options);
-  const data = dataSpecOf(options);
+  const given = dataSpecOf(options);
   return withHost(options, async (host, warnings) => {
-    const model = await readModel(options.model);
-    refuseQuantized(model, options);
+    const read = await readModel(options.model);
+    refuseQuantized(read, options);
+    const record = await recordFor(options, read);
+    const { model, frozen, changes: freezing } = freezeModel(read, record ? record.model.frozen : options.freeze);
+    const data: DataSpec | undefined = given && frozen ? { ...given, frozen } : given;
     const listed = data && listSamples(host, model.graph, data, options.calibration !== undefined);
-    const job: QuantizeJob = { host, options, model, data, listed, clock, warn: (warning) => warn(options, warnings, warning) };
-    const quantized = await inFormat(job, await quantizeByMode(job));
+    const job: QuantizeJob = { host, options, model, frozen, data, listed, clock, warn: (warning) => warn(options, warnings, warning) };
+    if (data) await noteFixedInputs(host, model, data, job.warn);
+    const quantized = await inFormat(job, await quantizeByMode(job, record));
     host.throwIfInterrupted();
     if (options.planOut) await writeRecord(options.planOut, quantized);
     const result = narrowFloat16(quantized.model, model).model;
@@ -94,7 +101,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
     try {
       clock.lap('write');
       const { integer, check, slowNodes } = await verify(job, quantized, aside?.temporaryPath, warnings);
-      const sizeBytes = modelSize(options.model, model);
+      const sizeBytes = modelSize(options.model, read);
       if (aside) warnAboutSize(options, warnings, sizeBytes, aside.written.sizeBytes);
       if (quantized.needsExactProducts && options.checkRuntime !== 'web') warnAboutMachine(options, warnings, quantized.target);
       const thresholds = requiredSpeedup(options, check);
@@ -114,7 +121,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
         model: { path: options.model, sizeBytes },
         output: written ? { path: options.output!, sizeBytes: written.sizeBytes, sha256: written.sha256 } : null,
         nodes,
-        changes,
+        changes: [...freezing, ...changes],
         integer: integer && withPlanReasons(integer, nodes, mode),
         check,
         slowNodes,
@@ -157,9 +164,9 @@ async function verify({ host, options, data }: QuantizeJob, quantized: Quantized
  * `auto`: qat where the model carries Q/DQ, otherwise static where there is data or a table, and dynamic for what static quantization does not reach; dynamic where there is neither or
  * where nothing can be static.
  */
-async function quantizeByMode(job: QuantizeJob): Promise<QuantizedModel> {
+async function quantizeByMode(job: QuantizeJob, record: PlanRecord | undefined): Promise<QuantizedModel> {
   const { mode = QUANTIZE_DEFAULTS.mode, calibration } = job.options;
-  if (job.options.plan) return quantizeByRecord(job, job.options.plan);
+  if (record) return quantizeByRecord(job, record);
   if (job.options.weightType === 'float16' && (mode === 'auto' || mode === 'weight-only')) return quantizeFloat16(job);
   if (mode === 'weight-only') return quantizeWeightOnly(job);
   if (mode === 'qat' || (mode === 'auto' && carriesQdq(job.model))) return quantizeQat(job);

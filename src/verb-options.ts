@@ -1,5 +1,6 @@
 import type { DataSpec, ImageOptions } from './data/data-spec.js';
 import { QdqError } from './errors.js';
+import type { FreezeOption } from './freeze.js';
 import type { ProgressListener, Warning } from './progress.js';
 import { RuntimeHost } from './runtime/host.js';
 import type { RuntimeName } from './runtime/runtime-names.js';
@@ -19,6 +20,12 @@ export interface VerbOptions {
 export interface RuntimeOptions {
   /** `web`: onnxruntime-web's WebAssembly, an optional dependency. onnxruntime-node where absent. */
   readonly runtime?: RuntimeName | undefined;
+}
+
+/** Inputs that a model is to be made without. */
+export interface FreezeOptions {
+  /** Values by input name, that the model computes with whatever callers feed. */
+  readonly freeze?: FreezeOption | undefined;
 }
 
 /** Which samples to use; see `DataSpec` for the meaning of each field. */

@@ -1,3 +1,4 @@
+import { frozenText, type FrozenValues } from '../data/frozen-inputs.js';
 import { QdqError } from '../errors.js';
 import { mergeRecords, type TensorRecord } from './tensor-record.js';
 
@@ -19,6 +20,16 @@ export interface TableSample {
   readonly sha256: string;
 }
 
+/** The model that a table is of. */
+export interface TableModel {
+  /** File name without its folder. */
+  readonly name: string;
+  /** SHA-256 (hex) of the file that the user gave. */
+  readonly sha256: string;
+  /** Values that inputs were frozen at; absent where none were. */
+  readonly frozen?: FrozenValues;
+}
+
 /** What calibration found, and what it came from. Holds no time and no absolute path: the same work gives the same table. */
 export interface CalibrationTable {
   readonly schema: typeof TABLE_SCHEMA;
@@ -26,8 +37,7 @@ export interface CalibrationTable {
   readonly version: string;
   /** The runtime that ran the model, such as "onnxruntime-node 1.30.0". */
   readonly runtime: string;
-  /** File name without its folder, and SHA-256 (hex) of the file that the user gave. */
-  readonly model: { readonly name: string; readonly sha256: string };
+  readonly model: TableModel;
   /** Whether large activations were counted on a spatial grid only. */
   readonly sampled: boolean;
   /** By name. */
@@ -86,9 +96,13 @@ export function mergeTables(a: CalibrationTable, b: CalibrationTable): Calibrati
   return { ...a, ...mergeObservations(a, b) };
 }
 
-/** Throws QdqError `table-mismatch` unless the table is of this model. */
-export function requireTableFor(table: CalibrationTable, model: { readonly name: string; readonly sha256: string }): void {
-  if (table.model.sha256 === model.sha256) return;
+/** Throws QdqError `table-mismatch` unless the table is of this model, with inputs frozen at the same values: other branches stand in the graph otherwise. */
+export function requireTableFor(table: CalibrationTable, model: TableModel): void {
+  if (table.model.sha256 === model.sha256) {
+    const [expected, received] = [frozenText(model.frozen), frozenText(table.model.frozen)];
+    if (expected === received) return;
+    throw new QdqError('table-mismatch', `the calibration table was made with ${received}, not with ${expected}`, 'Give qdq calibrate and qdq quantize the same --freeze.');
+  }
   throw new QdqError(
     'table-mismatch',
     `the calibration table is of another model: expected SHA-256 ${model.sha256} (${model.name}), ` +

@@ -63,12 +63,12 @@ export async function collectParts(host: RuntimeHost, options: Omit<CollectOptio
   const stage = (tapped: Model, name: string) => stageTap(host, tapped, name, externalDataFolder);
   const { model: whole, extremes } = extremesOnly ? extremesTap(tap.model, extremesOnly) : { model: tap.model };
   const request: CollectRequest = {
-    plan: { ...(tap.computed.length > 0 && { whole: await stage(whole, 'whole') }), fed: tap.fed, ...(extremes && { extremes }) },
+    plan: { ...(tap.computed.length > 0 && { whole: await stage(whole, 'whole') }), fed: tap.fed, handedOut: [...tap.handedOut], ...(extremes && { extremes }) },
     inputs: modelInputs(model.graph),
     data,
     excludes,
-    // Extremes need no sampling to be cheap.
-    exact: extremes ? 'as planned' : exact,
+    // Extremes need no sampling to be cheap. What is large in one branch has no elements where another one is taken: there is no one grid.
+    exact: extremes ? 'as planned' : tap.handedOut.size > 0 || exact,
     maxSessions: maxSessions(model),
     ...(threads !== undefined && { threads }),
     ...(workers !== undefined && { workers }),

@@ -1,4 +1,5 @@
 import { QdqError, messageOf } from '../errors.js';
+import type { FrozenValues } from '../data/frozen-inputs.js';
 import { dtypeInfo, type DType } from '../tensor/dtype.js';
 import { BIN_COUNT } from './bins.js';
 import { decodeBins } from './bins-text.js';
@@ -26,12 +27,12 @@ function readFields(json: unknown): CalibrationTable {
   const table = fieldsOf(json, 'the file');
   const { schema, version, runtime, model, sampled, samples, tensors, nonFinite } = table;
   if (schema !== TABLE_SCHEMA) throw mismatch('schema', schema, `"${TABLE_SCHEMA}"`);
-  const { name, sha256 } = fieldsOf(model, 'model');
+  const { name, sha256, frozen } = fieldsOf(model, 'model');
   return {
     schema: TABLE_SCHEMA,
     version: textOf(version, 'version'),
     runtime: textOf(runtime, 'runtime'),
-    model: { name: textOf(name, 'model.name'), sha256: textOf(sha256, 'model.sha256') },
+    model: { name: textOf(name, 'model.name'), sha256: textOf(sha256, 'model.sha256'), ...(frozen !== undefined && { frozen: readFrozen(frozen) }) },
     sampled: booleanOf(sampled, 'sampled'),
     samples: listOf(samples, 'samples').map(readSample),
     tensors: Object.fromEntries(
@@ -39,6 +40,11 @@ function readFields(json: unknown): CalibrationTable {
     ),
     nonFinite: listOf(nonFinite, 'nonFinite').map(readNonFinite),
   };
+}
+
+function readFrozen(value: unknown): FrozenValues {
+  const values = Object.entries(fieldsOf(value, 'model.frozen'));
+  return Object.fromEntries(values.map(([name, elements]) => [name, listOf(elements, `model.frozen.${name}`).map((element) => textOf(element, `model.frozen.${name}`))]));
 }
 
 function readSample(value: unknown, at: number): TableSample {

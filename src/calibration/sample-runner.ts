@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { InputTensors } from '../data/sample.js';
 import { QdqError } from '../errors.js';
 import { Session } from '../runtime/session.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { elementCount, type Tensor } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
 import type { NonFinite } from './calibration-table.js';
 import { scanExtremes } from './bit-histogram.js';
@@ -27,6 +27,8 @@ export interface RunPlan {
   readonly sampled?: Pick<SampledTap, 'joined' | 'steps'> & { readonly source: ModelSource; readonly inputDims: string };
   /** Observed values that are inputs of the model. */
   readonly fed: readonly string[];
+  /** Values that have no elements where their branch is not taken, which says nothing about them. */
+  readonly handedOut?: readonly string[];
   /** Where extremes are taken only, and no bins: the outputs of `whole` that tell them, by value. Its other values have none. */
   readonly extremes?: ReadonlyMap<string, ExtremesOutputs>;
   /** Threads of a session. */
@@ -93,7 +95,7 @@ export class SampleRunner {
     const inferenceMs =
       (await this.#runSampled(inputs, report)) ??
       (await this.#runExtremes(inputs, report)) ??
-      (await this.#runWhole(name, inputs, (value, tensor) => report(value, this.#observeWhole(value, tensor))));
+      (await this.#runWhole(name, inputs, (value, tensor) => this.#isUntaken(value, tensor) || report(value, this.#observeWhole(value, tensor))));
     for (const value of this.#plan.fed) report(value, this.#observe(value, inputs.get(value)!));
     return { nonFinite, inferenceMs };
   }
@@ -184,6 +186,10 @@ export class SampleRunner {
       if (!(error instanceof QdqError)) throw error;
       throw new QdqError(error.code, `sample ${sample}: ${error.message}`, error.hint, { cause: error });
     }
+  }
+
+  #isUntaken(value: string, { dims }: Tensor): boolean {
+    return elementCount(dims) === 0 && (this.#plan.handedOut?.includes(value) ?? false);
   }
 
   /** Takes a whole value; where other samples are reduced, the same grid of it, so that every sample weighs the same. */

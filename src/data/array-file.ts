@@ -2,6 +2,7 @@ import { QdqError } from '../errors.js';
 import { elementCount, memoryStorage, type Tensor } from '../tensor/tensor.js';
 import type { ArrayEntry } from './array-entry.js';
 import { checkNpyLength, decodeElements } from './decode-npy.js';
+import { freeInputs } from './frozen-inputs.js';
 import { listInputs, type ModelInput } from './model-inputs.js';
 import { NPY_HEADER_LIMIT, parseNpyHeader } from './npy-header.js';
 import { listNpz } from './npz.js';
@@ -38,11 +39,12 @@ export async function readRow(
 
 async function openNpy(file: OpenFile, inputs: readonly ModelInput[]): Promise<ArrayEntry> {
   const where = file.path;
-  const input = inputs[0];
-  if (!input || inputs.length > 1) {
+  const free = freeInputs(inputs);
+  const input = free[0];
+  if (!input || free.length > 1) {
     throw new QdqError(
       'data-invalid',
-      `${where} holds one array, but the model has ${inputs.length} inputs: ${listInputs(inputs)}`,
+      `${where} holds one array, but the model has ${free.length} inputs: ${listInputs(free)}`,
       'save them together: np.savez(path, **{name: array})',
     );
   }

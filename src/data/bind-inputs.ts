@@ -1,20 +1,21 @@
 import { QdqError } from '../errors.js';
-import { tensorFromArray, typedArrayOf, type Tensor } from '../tensor/tensor.js';
+import { elementCount, tensorFromArray, typedArrayOf, type Tensor } from '../tensor/tensor.js';
+import { numbersOf } from '../tensor/values.js';
 import { describeType, fitsShape, listInputs, type ModelInput } from './model-inputs.js';
 import type { InputTensors } from './sample.js';
 
 /**
  * The tensors as the model takes them, in the order of its inputs. float64 is rounded to float32, and int32 and int64 become
- * each other where all values fit; nothing else is converted. `where` names the sample in messages.
- * Throws QdqError `data-invalid` for wrong names, types and shapes.
+ * each other where all values fit; nothing else is converted. Frozen inputs may be left out. `where` names the sample in messages.
+ * Throws QdqError `data-invalid` for wrong names, types and shapes, and for other values than inputs are frozen at.
  */
 export function bindInputs(received: InputTensors, inputs: readonly ModelInput[], where: string): InputTensors {
   checkNames([...received.keys()], inputs, where);
-  return new Map(inputs.map((input) => [input.name, bindInput(received.get(input.name)!, input, where)]));
+  return new Map(inputs.map((input) => [input.name, bindInput(received.get(input.name) ?? input.frozen!, input, where)]));
 }
 
 function checkNames(received: readonly string[], inputs: readonly ModelInput[], where: string): void {
-  const missing = inputs.filter(({ name }) => !received.includes(name));
+  const missing = inputs.filter(({ name, frozen }) => !frozen && !received.includes(name));
   const unknown = received.filter((name) => !inputs.some((input) => input.name === name));
   if (!missing.length && !unknown.length) return;
   const names = listInputs(received.map((name) => ({ name })));
@@ -31,12 +32,24 @@ function checkNames(received: readonly string[], inputs: readonly ModelInput[], 
 function bindInput(tensor: Tensor, input: ModelInput, where: string): Tensor {
   const converted = convert(tensor, input);
   const { dims } = tensor;
-  if (converted && fitsShape(dims, input.shape)) return converted;
+  if (converted && fitsShape(dims, input.shape)) {
+    if (input.frozen && !isEqual(converted, input.frozen)) throw notFrozen(converted, input.frozen, input, where);
+    return converted;
+  }
   throw new QdqError(
     'data-invalid',
     `${where}: input "${input.name}" expects ${describeType(input.dtype, input.shape)}, received ${describeType(tensor.dtype, dims)}`,
     converted ? shapeHint(dims, input) : typeHint(tensor, input),
   );
+}
+
+function isEqual(a: Tensor, b: Tensor): boolean {
+  return elementCount(a.dims) === elementCount(b.dims) && numbersOf(a).every((value, i) => value === numbersOf(b)[i]);
+}
+
+function notFrozen(received: Tensor, frozen: Tensor, { name }: ModelInput, where: string): QdqError {
+  const text = (tensor: Tensor) => [...typedArrayOf(tensor).slice(0, 8)].join(', ');
+  return new QdqError('data-invalid', `${where}: input "${name}" is frozen at ${text(frozen)}, received ${text(received)}`, 'Leave such samples out, or make a model for each value.');
 }
 
 /** The tensor in the input's type; undefined where that would lose more than rounding. */

@@ -1,3 +1,5 @@
+import type { FrozenValues } from './frozen-inputs.js';
+
 /** How pictures become tensors: value = (pixel × scale − mean) / std, pixels 0…255, after resizing and then cropping. */
 export interface ImageOptions {
   /** Width and height, or one number for the shorter edge (the other follows in proportion). */
@@ -38,6 +40,8 @@ export interface DataSpec {
   readonly split?: string;
   /** Shapes by input name, for dimensions that the model leaves open. */
   readonly shapes?: Readonly<Record<string, readonly number[]>>;
+  /** Values that all samples feed, by input name: samples that lack them are completed, and others are an error. */
+  readonly frozen?: FrozenValues;
   readonly image?: ImageOptions;
 }
 

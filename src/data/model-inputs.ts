@@ -1,6 +1,7 @@
 import { QdqError } from '../errors.js';
 import type { Dim, Graph } from '../graph/model.js';
 import type { DType } from '../tensor/dtype.js';
+import type { Tensor } from '../tensor/tensor.js';
 
 /** What a model expects at one input. Plain data. */
 export interface ModelInput {
@@ -8,6 +9,8 @@ export interface ModelInput {
   readonly dtype: DType;
   /** Absent where the model declares no rank. */
   readonly shape?: readonly Dim[];
+  /** What each sample has to feed, and what those are completed with that lack it; set where data are opened. */
+  readonly frozen?: Tensor;
 }
 
 /** The inputs that a caller must feed: those of the graph that have no initializer, in order. */

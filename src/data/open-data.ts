@@ -3,6 +3,7 @@ import { QdqError } from '../errors.js';
 import { arraySource, createArrayCache, stackedSources } from './array-sources.js';
 import { listedDataSet, selectSamples, type DataRemarks, type DataSet } from './data-set.js';
 import type { DataSpec } from './data-spec.js';
+import { freeInputs, withFrozen } from './frozen-inputs.js';
 import { imageSources } from './image-sources.js';
 import { listFiles, type DataFile } from './list-files.js';
 import { withShapes, type ModelInput } from './model-inputs.js';
@@ -18,7 +19,7 @@ import { testSetSource } from './test-set.js';
  * Throws QdqError `usage`, `file-not-found`, `file-unreadable`, `data-empty` or `data-invalid`.
  */
 export async function openData(spec: DataSpec, modelInputs: readonly ModelInput[]): Promise<DataSet> {
-  const inputs = withShapes(modelInputs, spec.shapes);
+  const inputs = withFrozen(withShapes(modelInputs, spec.shapes), spec.frozen);
   if (!inputs.length) throw new QdqError('data-invalid', 'the model has no inputs, so that it cannot be given data');
   const [first, ...others] = spec.paths;
   if (first === undefined) throw new QdqError('usage', 'no data given', 'give --data with a folder, files, a reader module or random:N');
@@ -48,7 +49,7 @@ async function openFiles(spec: DataSpec, inputs: readonly ModelInput[]): Promise
   }
   const pictures = files.filter(({ kind }) => kind === 'image');
   if (!pictures.length) return { sources: sources.sort(byName), remarks: { notes: [], warnings: [] } };
-  const images = await imageSources(pictures, inputs, { ...(config !== undefined && { config }), ...spec.image });
+  const images = await imageSources(pictures, freeInputs(inputs), { ...(config !== undefined && { config }), ...spec.image });
   return { sources: [...sources, ...images.sources].sort(byName), remarks: { notes: images.notes, warnings: [] } };
 }
 

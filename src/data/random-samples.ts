@@ -41,7 +41,8 @@ export function randomSources(count: number, inputs: readonly ModelInput[]): Sam
   });
 }
 
-function randomDims(input: ModelInput): number[] {
+function randomDims(input: ModelInput): readonly number[] {
+  if (input.frozen) return input.frozen.dims;
   if (input.shape && (isFloat(input.dtype) || /^u?int(8|16|32|64)$|^bool$/.test(input.dtype))) {
     const dims = input.shape.map((dim) => (typeof dim === 'number' ? dim : 1));
     const sizeBytes = elementCount(dims) * Math.ceil(dtypeInfo(input.dtype).bits / 8);
@@ -52,7 +53,8 @@ function randomDims(input: ModelInput): number[] {
   throw new QdqError('data-invalid', `random samples: ${describeInput(input)} cannot be made up`, hint);
 }
 
-function randomTensor({ name, dtype }: ModelInput, dims: readonly number[], seed: string): Tensor {
+function randomTensor({ name, dtype, frozen }: ModelInput, dims: readonly number[], seed: string): Tensor {
+  if (frozen) return frozen;
   const length = elementCount(dims);
   const random = createRandom(seed);
   const bit = (): number => (/mask/i.test(name) || random() < 0.5 ? 1 : 0);

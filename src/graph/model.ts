@@ -22,6 +22,8 @@ export interface Model {
   readonly metadata: ReadonlyMap<string, string>;
   readonly graph: Graph;
   readonly functions: readonly ModelFunction[];
+  /** Names of If nodes whose branches stand in the graph around them while it is planned for: see passes/open-branches.ts. Not a part of the file. */
+  readonly openBranches?: ReadonlySet<string>;
   readonly origin?: Origin;
 }
 

@@ -55,15 +55,40 @@ function takeIn(graph: Graph, outer: OuterConstant, taken: string[]): Graph {
   return valueInfo.length > 0 ? { ...edited, valueInfo: [...edited.valueInfo, ...valueInfo] } : edited;
 }
 
+/** The branch of an If under a name; undefined where it holds what cannot be moved out of it. */
+export function movableBranch(node: Node, name: 'then_branch' | 'else_branch'): Graph | undefined {
+  const branch = node.attributes.get(name);
+  if (branch?.kind !== 'graph') return undefined;
+  const { inputs, sparseInitializers, outputs } = branch.value;
+  return inputs.length === 0 && sparseInitializers.length === 0 && outputs.length === node.outputs.length ? branch.value : undefined;
+}
+
 /** The branch that an If takes; undefined where that is not known, or where it holds what cannot be moved. */
 function branchOf(node: Node, constant: OuterConstant): Graph | undefined {
   if (!isIf(node)) return undefined;
   const condition = constant(node.inputs[0] ?? '');
   if (condition?.dtype !== 'bool' || elementCount(condition.dims) !== 1) return undefined;
-  const branch = node.attributes.get(numbersOf(condition)[0] ? 'then_branch' : 'else_branch');
-  if (branch?.kind !== 'graph') return undefined;
-  const { inputs, sparseInitializers, outputs } = branch.value;
-  return inputs.length === 0 && sparseInitializers.length === 0 && outputs.length === node.outputs.length ? branch.value : undefined;
+  return movableBranch(node, numbersOf(condition)[0] ? 'then_branch' : 'else_branch');
+}
+
+/** What leaves a branch. */
+export interface MovedBranch {
+  readonly nodes: readonly Node[];
+  readonly initializers: ReadonlyMap<string, Tensor>;
+  /** What its values are called now. */
+  readonly rename: (name: string) => string;
+}
+
+/** The nodes and constants of a branch under names for the graph around; `renamed` holds names that are settled. */
+export function moveOut(branch: Graph, names: NamesAround, renamed: Map<string, string>): MovedBranch {
+  const own = [...branch.initializers.keys(), ...branch.nodes.flatMap(({ outputs }) => outputs.filter(Boolean))];
+  for (const name of own) if (!renamed.has(name)) renamed.set(name, names.unique(name));
+  const rename = (name: string) => renamed.get(name) ?? name;
+  return {
+    nodes: branch.nodes.map((each) => ({ ...renameInputs(each, rename), name: each.name && names.unique(each.name), outputs: each.outputs.map(rename) })),
+    initializers: new Map([...branch.initializers].map(([name, tensor]) => [rename(name), tensor])),
+    rename,
+  };
 }
 
 interface Adopted {
@@ -80,10 +105,7 @@ function adopt(node: Node, branch: Graph, names: NamesAround): Adopted {
     const output = node.outputs[i];
     if (output && index.producer(name) && !renamed.has(name)) renamed.set(name, output);
   });
-  const own = [...branch.initializers.keys(), ...branch.nodes.flatMap(({ outputs }) => outputs.filter(Boolean))];
-  for (const name of own) if (!renamed.has(name)) renamed.set(name, names.unique(name));
-  const rename = (name: string) => renamed.get(name) ?? name;
-  const nodes = branch.nodes.map((each) => ({ ...renameInputs(each, rename), name: each.name && names.unique(each.name), outputs: each.outputs.map(rename) }));
+  const { nodes, initializers, rename } = moveOut(branch, names, renamed);
   // An output that the branch only hands on, or gives twice.
   const handedOn = branch.outputs.flatMap(({ name }, i) => {
     const output = node.outputs[i];
@@ -94,13 +116,13 @@ function adopt(node: Node, branch: Graph, names: NamesAround): Adopted {
   const outputs = new Set(node.outputs);
   return {
     nodes: [...nodes, ...handedOn],
-    initializers: new Map([...branch.initializers].map(([name, tensor]) => [rename(name), tensor])),
+    initializers,
     valueInfo: branch.valueInfo.map(moved).filter(({ name }) => !outputs.has(name)),
   };
 }
 
 /** Names for what leaves a body: its own where the graph without the bodies that go has none such. */
-class NamesAround {
+export class NamesAround {
   readonly #remaining: Names;
   readonly #all: Names;
 

@@ -94,7 +94,7 @@ function unquantizedReason(node: Node, graph: Graph, outer: readonly Graph[]): s
   if (outside !== undefined) return `"${outside}" is dequantized outside of the body that the node stands in, where onnxruntime does not look: Q/DQ must stand inside`;
   if (unquantized.length === products.length) {
     const what = products.some(isWeight) ? 'neither its input nor its weight is quantized' : 'neither of its inputs is quantized';
-    return outer.length === 0 ? what : `${what}: it stands in a body, where only --mode dynamic quantizes (MatMul and Gemm with constant weights, LSTM)`;
+    return outer.length === 0 ? what : `${what}: it stands in a body: static quantization reaches those of If, --mode dynamic the others too (MatMul and Gemm with constant weights, LSTM)`;
   }
   if (isWeight(value)) return `only its input is quantized: its weight "${value}" is float32`;
   const producer = index.producer(value);

@@ -1,5 +1,5 @@
 import { intAttribute, subgraphsOf } from '../graph/attributes.js';
-import { indexOf, type GraphIndex } from '../graph/graph-index.js';
+import { capturedValues, indexOf, type GraphIndex } from '../graph/graph-index.js';
 import type { Graph, Model, Node } from '../graph/model.js';
 import { allNodes } from '../graph/traversal.js';
 import { constantNodes } from '../passes/fold-constants.js';
@@ -48,15 +48,22 @@ export async function kernelCoverage(host: RuntimeHost, model: StagedModel, opti
 }
 
 function nodesReadingDequantized(fused: FusedGraph): string[] {
-  const index = indexOf(fused.graph);
-  const reading = fused.graph.nodes.filter((node) => node.inputs.some((input) => isDequantized(index, input)));
-  return reading.flatMap((node) => fused.marked(node).map(({ name }) => name));
+  const readingIn = (graph: Graph): Node[] => {
+    const index = indexOf(graph);
+    return graph.nodes.flatMap((node) => [...(node.inputs.some((input) => isDequantized(index, input)) ? [node] : []), ...subgraphsOf(node).flatMap(readingIn)]);
+  };
+  return readingIn(fused.graph).flatMap((node) => fused.marked(node).map(({ name }) => name));
 }
 
 /** Nodes before and after dangling Q/DQ, in the fused graph and in the model: nodes that the runtime moves lose their names. */
 function nodesBesideDangling({ graph }: Model, fused: FusedGraph): string[] {
-  const beside = pastPairs(fused.graph, danglingNodes(fused.graph)).flatMap((node) => fused.marked(node));
-  return [...new Set(pastPairs(graph, beside).map(({ name }) => name))];
+  const beside = danglingNodes(fused.graph).flatMap(({ graph: each, nodes }) => pastPairs(each, nodes).flatMap((node) => fused.marked(node)));
+  return [...new Set(graphsIn(graph).flatMap((each) => pastPairs(each, beside.filter((node) => each.nodes.includes(node))).map(({ name }) => name)))];
+}
+
+/** A graph and the bodies inside it. */
+function graphsIn(graph: Graph): Graph[] {
+  return [graph, ...graph.nodes.flatMap((node) => subgraphsOf(node).flatMap(graphsIn))];
 }
 
 /** The nodes themselves, and what stands before and after them where they are Q and DQ, further ones seen through. */
@@ -202,12 +209,13 @@ function quantizedOperatorScale(next: Tensor | undefined, weight: Tensor): Tenso
 }
 
 /**
- * Q and DQ nodes that convert for no integer kernel: a Q from which only DQ nodes are reached, a DQ that no integer kernel feeds, and a DQ
+ * Q and DQ nodes of a graph and its bodies that convert for no integer kernel: a Q from which only DQ nodes are reached, a DQ that no integer kernel feeds, and a DQ
  * together with the Q that undo it.
  * Between a float operator and an integer kernel one of them is needed, and does not count; nor does the DQ after a lookup in a table of
- * integers, which is how such tables are stored.
+ * integers, which is how such tables are stored. A Q that a body reads counts there, where its DQ stands. `outside` are values that integer kernels
+ * make in the graphs around.
  */
-function danglingNodes(graph: Graph): Node[] {
+function danglingNodes(graph: Graph, outside: ReadonlySet<string> = new Set()): { readonly graph: Graph; readonly nodes: readonly Node[] }[] {
   const index = indexOf(graph);
   const useful = new Set<Node>();
   const reach = (start: Node, next: (node: Node) => readonly Node[], stop: (node: Node) => boolean): boolean => {
@@ -224,9 +232,10 @@ function danglingNodes(graph: Graph): Node[] {
   };
   const readers = (node: Node) => node.outputs.flatMap((output) => index.uses(output).map((use) => use.node));
   const producers = (node: Node) => node.inputs.flatMap((input) => index.producer(input) ?? []);
+  const isReadInside = ({ outputs }: Node) => index.uses(outputs[0]!).some(({ input }) => input < 0);
   for (const node of graph.nodes) {
-    if (isQuantize(node) && reach(node, readers, isDequantize)) useful.add(node);
-    if (isDequantize(node) && (reach(node, producers, isQuantize) || isLookup(index, node))) useful.add(node);
+    if (isQuantize(node) && (isReadInside(node) || reach(node, readers, isDequantize))) useful.add(node);
+    if (isDequantize(node) && (outside.has(node.inputs[0]!) || reach(node, producers, isQuantize) || isLookup(index, node))) useful.add(node);
   }
   const all = graph.nodes.filter((node) => isQuantize(node) || isDequantize(node));
   for (const node of all) {
@@ -234,11 +243,16 @@ function danglingNodes(graph: Graph): Node[] {
     useful.delete(node);
     readers(node).forEach((quantize) => useful.delete(quantize));
   }
-  return all.filter((node) => !useful.has(node));
+  const isMadeByKernel = (value: string) => {
+    const producer = index.producer(value);
+    return producer ? isIntegerKernel(producer) || reach(producer, producers, isQuantize) : outside.has(value);
+  };
+  const inside = graph.nodes.flatMap(subgraphsOf).flatMap((body) => danglingNodes(body, new Set([...capturedValues(body)].filter(isMadeByKernel))));
+  return [{ graph, nodes: all.filter((node) => !useful.has(node)) }, ...inside];
 }
 
 function danglingQdq(graph: Graph): Node[] {
-  return [...danglingNodes(graph), ...graph.nodes.flatMap(subgraphsOf).flatMap(danglingQdq)];
+  return danglingNodes(graph).flatMap(({ nodes }) => nodes);
 }
 
 /** Whether all that reads a DequantizeLinear quantizes again with the same parameters. */

@@ -5,6 +5,7 @@ import { hollowModel } from '../onnx/hollow-model.js';
 import { encodeModelParts } from '../onnx/model-codec.js';
 import { readModel } from '../onnx/read-model.js';
 import { writeReferring } from '../onnx/write-referring.js';
+import { closeBranches } from '../passes/close-branches.js';
 import { inlineFunctions } from '../passes/inline-functions.js';
 import type { RuntimeHost } from './host.js';
 import { isComputeNode } from './kernels.js';
@@ -22,10 +23,11 @@ export function stagedFile(path: string): StagedModel {
 }
 
 /**
- * Writes a model, without the side files it refers to, into the host's temporary folder. Many bytes that are yet to be computed go to a side
+ * Writes a model with its branches closed, without the side files it refers to, into the host's temporary folder. Many bytes that are yet to be computed go to a side
  * file there, chunk by chunk.
  */
-export async function stageModel(host: RuntimeHost, model: Model, name: string, externalDataFolder: string): Promise<StagedModel> {
+export async function stageModel(host: RuntimeHost, opened: Model, name: string, externalDataFolder: string): Promise<StagedModel> {
+  const model = closeBranches(opened);
   const path = await host.temporaryPath(name);
   try {
     const root = await writeReferring(path, model);
@@ -43,7 +45,8 @@ export async function stageModel(host: RuntimeHost, model: Model, name: string, 
  * The same for looking at what the runtime makes of the graph: large weights that are in side files, or yet to be computed, are left out. Such a
  * model opens, and what it computes means nothing.
  */
-export async function stageForLook(host: RuntimeHost, model: Model, name: string, externalDataFolder: string): Promise<StagedModel> {
+export async function stageForLook(host: RuntimeHost, opened: Model, name: string, externalDataFolder: string): Promise<StagedModel> {
+  const model = closeBranches(opened);
   const path = await host.temporaryPath(name);
   const hollow = hollowModel(model, `${name}.hole`);
   if (!hollow) return stageModel(host, model, name, externalDataFolder);

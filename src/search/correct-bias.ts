@@ -27,7 +27,7 @@ export async function tryBiasCorrection(
   sqnrDb: number,
   planWithMeans: (means: ChannelMeans) => PlannedModel,
 ): Promise<KeptCorrection | undefined> {
-  const values = correctableInputs(planner.float, chosen.plan);
+  const values = correctableInputs(planner.float, chosen.plan).filter(({ name }) => planner.isAlwaysComputed(name));
   if (values.length === 0) return undefined;
   const staged = await stageModel(job.host, planner.float, 'means.onnx', job.baseline.externalDataFolder);
   const means = await job.host.run(channelMeansTask, { model: staged, values, data: job.data, only: job.samples });

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import type { FrozenValues } from '../data/frozen-inputs.js';
 import { QdqError, messageOf } from '../errors.js';
 import type { Model } from '../graph/model.js';
 import { withBiases, type Biases } from '../quantization/bias-correction.js';
@@ -20,8 +21,8 @@ export interface PlanRecord {
   readonly schema: typeof RECORD_SCHEMA;
   /** Version of qdq. */
   readonly version: string;
-  /** SHA-256 (hex) of the float model. */
-  readonly model: { readonly sha256: string };
+  /** SHA-256 (hex) of the float model, and the values that its inputs were frozen at; absent where none were. */
+  readonly model: { readonly sha256: string; readonly frozen?: FrozenValues };
   /** What was tried to find it; empty where nothing was. */
   readonly candidates: readonly SearchCandidate[];
   /** Static part: what becomes of each node, and scales. */

@@ -1,5 +1,6 @@
 import type { Model, Node } from '../graph/model.js';
 import { allNodes } from '../graph/traversal.js';
+import { branchNames, closeBranches } from '../passes/close-branches.js';
 import { correctBiases, withBiases, type Biases, type KnownShifts } from '../quantization/bias-correction.js';
 import { planDynamic, type DynamicOptions } from '../quantization/dynamic-plan.js';
 import { applyDynamicPlan } from '../quantization/dynamic-recipe.js';
@@ -78,6 +79,8 @@ export interface PlannerOptions {
   readonly settings: Omit<StaticOptions, 'method' | 'weightType' | 'reduceRange'>;
   /** Why the user, or a rule, keeps a node in float. */
   readonly keptFloat: (node: Node) => string | undefined;
+  /** Why nodes cannot be static that may take other forms, by name. */
+  readonly unplanned: ReadonlyMap<string, string>;
   /** Whether nodes may take other forms than static: those in bodies always are dynamic then. */
   readonly allowsOthers: boolean;
   /** Nodes whose form the user has decided: no search decides about them. */
@@ -92,6 +95,7 @@ export class Planner {
   readonly #shifts = new WeakMap<ChannelMeans, KnownShifts>();
   #dynamicChoices: readonly DynamicChoice[] | undefined;
   #sites: readonly MigrationSite[] | undefined;
+  #branches: ReadonlyMap<string, string> | undefined;
   /** Planners of this float model with moved scales. */
   readonly #migrated = new WeakMap<Model, Planner>();
 
@@ -117,7 +121,12 @@ export class Planner {
 
   /** Where scales can move from activations into weights. */
   migrationSites(): readonly MigrationSite[] {
-    return (this.#sites ??= migrationSites(this.float.graph, this.#options.types));
+    return (this.#sites ??= migrationSites(this.float.graph, this.#options.types).filter(({ value }) => this.isAlwaysComputed(value)));
+  }
+
+  /** Whether each run computes a value: those of branches may be without. */
+  isAlwaysComputed(value: string): boolean {
+    return !(this.#branches ??= branchNames(this.float)).get(value);
   }
 
   /** What would be static with these nodes left out. */
@@ -209,7 +218,7 @@ export class Planner {
   }
 
   #select(model: Model, left: ReadonlyMap<string, string>): Selection {
-    const keptFloat = (node: Node) => this.#options.keptFloat(node) ?? left.get(node.name);
+    const keptFloat = (node: Node) => this.#options.keptFloat(node) ?? left.get(node.name) ?? this.#options.unplanned.get(node.name);
     return selectNodes(model.graph, this.#options.types, { opset: opsetOf(model), keptFloat });
   }
 }
@@ -260,7 +269,7 @@ export function carryOut(
   const withDynamic = dynamic.length > 0 ? applyDynamicPlan(quantized, added) : quantized;
   const inBlocks = blocks.size > 0 ? withBlocks(withDynamic, blocks) : withDynamic;
   return {
-    model: stored.size > 0 ? { ...inBlocks, graph: withStoredWeights(inBlocks.graph, stored) } : inBlocks,
+    model: closeBranches(stored.size > 0 ? { ...inBlocks, graph: withStoredWeights(inBlocks.graph, stored) } : inBlocks),
     plan: entries.size > 0 ? { ...plan, nodes, scales: { ...plan.scales, ...(dynamic.length > 0 ? added.scales : {}) } } : plan,
   };
 }

@@ -117,7 +117,7 @@ function constantText({ dtype, axis }: PlannedConstant): string {
 /** Verifies a plan of which nothing is dynamic. */
 export function verifyStatic(host: RuntimeHost, { prepared: { model, types } }: SelectedModel, plan: QuantizationPlan): Promise<VerifiedPlan> {
   const settings = { target: plan.target, activationType: plan.activationType as QuantizedType, perChannel: true, symmetricActivations: false };
-  const planner = new Planner({ float: model, types, settings, keptFloat: () => undefined, allowsOthers: false, fixed: new Map<string, 'static'>() });
+  const planner = new Planner({ float: model, types, settings, keptFloat: () => undefined, unplanned: new Map<string, string>(), allowsOthers: false, fixed: new Map<string, 'static'>() });
   const dynamicOptions = { target: plan.target, weightType: plan.weightType as QuantizedType, perChannel: true, reduceRange: false, opset: 13 };
   return verifyPlan(host, planner, { model, migration: undefined, biases: {}, plan, others: new Map(), bodies: new Map(), dynamicOptions }, '/nowhere');
 }

@@ -127,7 +127,7 @@ const ROWS: readonly Row[] = [
       const branch = (name: string) => body((inner) => inner.op(name, 'MatMul', [x, inner.weight(`${name}_w`, [32, 16])]));
       g.output(g.op('chosen', 'If', [g.input('c', [], 'bool')], { attributes: { then_branch: branch('y'), else_branch: branch('z') } }));
     },
-    reason: 'neither its input nor its weight is quantized: it stands in a body, where only --mode dynamic quantizes (MatMul and Gemm with constant weights, LSTM)',
+    reason: 'neither its input nor its weight is quantized: it stands in a body: static quantization reaches those of If, --mode dynamic the others too (MatMul and Gemm with constant weights, LSTM)',
   },
 
   // Types and scales.

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import type { Model } from '../../src/graph/model.js';
+import { readTable } from '../../src/calibration/table-file.js';
 import { allNodes } from '../../src/graph/traversal.js';
-import { quantize, readModel, type QuantizeOptions } from '../../src/index.js';
+import { calibrate, quantize, readModel, type QuantizeOptions } from '../../src/index.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
 import { tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
 import { numbersOf } from '../../src/tensor/values.js';
@@ -68,6 +69,92 @@ output y float32[N,64]`;
     assert.ok(Object.values(result.check!.sqnrDb).every((sqnrDb) => sqnrDb! > 25), JSON.stringify(result.check!.sqnrDb));
   });
 
+  test('are static where samples show their ranges, each branch with its own, and a record replays them', async () => {
+    const text = `
+ir 8
+opset 13
+input x float32[1,16,N]
+input loud bool[]
+input deep bool[]
+const long int64[3] 1 16 32
+a = Relu(x)
+y = If(loud)
+  then_branch:
+    const w float32[16,16,3] ~1
+    conv: m = Conv(a, w) pads=[1,1]
+    r = Relu(m)
+    inner: k = If(deep)
+      then_branch:
+        const v float32[16,16,3] ~2
+        conv: n = Conv(r, v) pads=[1,1]
+        output n float32[1,16,N]
+      else_branch:
+        n = Neg(r)
+        output n float32[1,16,N]
+    output k float32[1,16,N]
+  else_branch:
+    const w float32[16,16,3] ~3
+    fixed = Reshape(a, long)
+    conv: m = Conv(fixed, w) pads=[1,1]
+    output m float32[1,16,32]
+output y float32[1,16,N]`;
+    // The branch that is not taken cannot be computed: 48 columns are no 32.
+    const sample = (i: number) => ({ x: noise([1, 16, i % 2 ? 48 : 32], i), loud: bool(i % 2 === 1), deep: bool(true) });
+    const record = join(folder, 'both.json');
+    const searched = await made('both', parseModel(text), sample, { prefer: 'integer', planOut: record });
+    const plain = await made('both-plain', parseModel(text), sample, { effort: 'none' });
+    for (const { mode, nodes, integer, check } of [searched, plain]) {
+      assert.equal(mode, 'static');
+      const convolutions = nodes.filter(({ opType }) => opType === 'Conv');
+      assert.deepEqual(convolutions.map(({ decision }) => decision), ['quantized', 'quantized', 'quantized']);
+      assert.equal(new Set(convolutions.map(({ name }) => name)).size, 3);
+      assert.deepEqual([integer!.integerNodes, integer!.computeNodes, integer!.danglingQdqNodes], [3, 3, 0]);
+      assert.ok(check!.sqnrDb['y']! > 25, JSON.stringify(check!.sqnrDb));
+    }
+    assert.ok(searched.search!.candidates.length > 0);
+    const again = await quantize({ model: join(folder, 'both.onnx'), plan: record, output: join(folder, 'again.onnx') });
+    assert.equal(again.output!.sha256, searched.output!.sha256);
+    const table = join(folder, 'both.table.json');
+    await calibrate({ model: join(folder, 'both.onnx'), data: [join(folder, 'both')], output: table });
+    const { tensors } = await readTable(table);
+    assert.deepEqual(['a', 'r', 'n'].map((name) => tensors[name]?.samples), [8, 4, 4]);
+    const dry = await quantize({ model: join(folder, 'both.onnx'), calibration: table, dryRun: true });
+    assert.deepEqual(dry.plan!.nodes.filter(({ opType, decision }) => opType === 'Conv' && decision === 'quantized').length, 3);
+    const operators = await made('both-operators', parseModel(text), sample, { effort: 'none', format: 'qoperator' });
+    assert.equal(operators.opTypes.filter((opType) => opType === 'QLinearConv').length, 3);
+  });
+
+  test('are not static in a branch that no sample takes, which says so', async () => {
+    const text = `
+ir 8
+opset 13
+input x float32[1,16,64]
+input c bool[]
+const w float32[64,64] ~1
+y = If(c)
+  then_branch:
+    taken: m = MatMul(x, w)
+    output m float32[1,16,64]
+  else_branch:
+    const v float32[16,16,3] ~2
+    conv: n = Conv(x, v) pads=[1,1]
+    product: p = MatMul(n, w)
+    output p float32[1,16,64]
+output y float32[1,16,64]`;
+    const sample = (i: number) => ({ x: noise([1, 16, 64], i), c: bool(true) });
+    const result = await made('untaken', parseModel(text), sample, { effort: 'none' });
+    const of = (name: string) => result.nodes.find((node) => node.name === name)!;
+    assert.equal(of('taken').decision, 'quantized');
+    assert.equal(of('conv').decision, 'float');
+    assert.match(of('conv').reason!, /no sample took its branch/);
+    assert.match(of('product').reason!, /quantized dynamically, because no sample took its branch/);
+    assert.ok(result.opTypes.includes('DynamicQuantizeLinear'));
+    const only = await made('untaken-static', parseModel(text), sample, { effort: 'none', mode: 'static' });
+    assert.match(only.nodes.find(({ name }) => name === 'product')!.reason!, /no sample took its branch/);
+    assert.match(only.integer!.nodes.find(({ name }) => name === 'product')!.reason!, /no sample took its branch/);
+  });
+
+  /** In a loop, whose body stays what it is. */
   const branches = (before: string) => `
 ir 8
 opset 13
@@ -77,20 +164,29 @@ input c bool[]
 const w float32[64,64] ~1
 const v float32[64,64] ~2
 const u float32[64,64] ~3
+const once int64[] 1
 ${before}
-y = If(c)
-  then_branch:
-    fine: m = MatMul(h, w)
-    loud: n = MatMul(o, v)
-    t = Add(m, n)
-    output t float32[N,64]
-  else_branch:
-    unseen: p = MatMul(o, u)
-    output p float32[N,64]
+y = Loop(once, , x)
+  body:
+    input i int64[]
+    input go bool[]
+    input s float32[N,64]
+    more = Identity(go)
+    b = If(c)
+      then_branch:
+        fine: m = MatMul(h, w)
+        loud: n = MatMul(o, v)
+        t = Add(m, n)
+        output t float32[N,64]
+      else_branch:
+        unseen: p = MatMul(o, u)
+        output p float32[N,64]
+    output more bool[]
+    output b float32[N,64]
 output y float32[N,64]`;
   const sample = (i: number) => ({ x: noise([4, 64], i), o: outweighed(50 + i), c: bool(true) });
 
-  test('stay float where dynamic quantization would leave the error budget, beside static ones', async () => {
+  test('stay float in loops where dynamic quantization would leave the error budget, beside static ones', async () => {
     const result = await made('beside', withBlindRow(parseModel(branches('h = MatMul(x, u)')), 'v'), sample, { prefer: 'integer' });
     assert.equal(result.mode, 'static');
     const of = (name: string) => result.nodes.find((node) => node.name === name);
