@@ -14,6 +14,8 @@ import { usedThreads, type VerbOptions } from './verb-options.js';
 /** Samples that are judged at most: enough for a figure, few enough to end soon. `compare` takes all. */
 const MAX_CHECK_SAMPLES = 32;
 const TIMED_RUNS = 30;
+/** Of models whose runs take long: few runs show the ratio. */
+const LEAST_RUNS = 3;
 const WARMUP_RUNS = 3;
 /** Where nothing is searched for, the job is to end soon; the interval says how well the times are known. */
 const TIME_BUDGETS_MS = { none: 1_000, normal: 4_000, thorough: 4_000 } as const satisfies Record<Effort, number>;
@@ -66,6 +68,7 @@ export async function checkQuantized(
     data,
     only,
     runs: TIMED_RUNS,
+    leastRuns: LEAST_RUNS,
     warmup: WARMUP_RUNS,
     threads,
     runtime,

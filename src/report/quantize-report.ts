@@ -129,7 +129,7 @@ function methodsSection({ methods }: QuantizeResult): Block[] {
     {
       kind: 'table',
       whole: true,
-      columns: [{ title: 'method' }, { title: 'SQNR of the worst output, simulated', align: 'right' }, { title: '' }],
+      columns: [{ title: 'method' }, { title: 'SQNR of the worst output', align: 'right' }, { title: '' }],
       rows: methods.map(({ method, percentile, sqnrDb, chosen }) => [percentile === null ? method : `${method} ${percentile}`, orNotAvailable(sqnrDb, decibels), chosen ? span('chosen', 'good') : '']),
     },
   ];

@@ -3,7 +3,7 @@ import type { RangeMethod } from '../calibration/choose-range.js';
 import { stageModel } from '../runtime/staged-model.js';
 import type { Planner, PlannedModel } from './planner.js';
 import type { RangeChoice } from './range-source.js';
-import { judgeStaged, type Trial, type TrialJob } from './trials.js';
+import { judgeStaged, type Trial, type TrialJob, type TrialRun } from './trials.js';
 
 /** Samples on which plans are compared; more change the choice rarely, and each costs a run of every plan. */
 const CHOICE_SAMPLES: readonly [number, number] = [2, 16];
@@ -24,7 +24,7 @@ export interface MethodTrial {
   readonly method: RangeMethod;
   /** For the method `percentile`: which. */
   readonly percentile: number | null;
-  /** SQNR of the worst output in dB, Q/DQ simulated in float; null where it could not be had. */
+  /** SQNR of the worst output in dB; null where it could not be had. */
   readonly sqnrDb: number | null;
   readonly chosen: boolean;
 }
@@ -39,15 +39,15 @@ interface ChosenPlan {
 }
 
 /**
- * Tries a plan for every way to choose ranges and keeps the one with the least error at the model's worst output. Q/DQ run as float, so that the
- * choice is the same on every machine. One plan is judged while the next is made.
+ * Tries a plan for every way to choose ranges and keeps the one with the least error at the model's worst output. Where Q/DQ are simulated in
+ * float, the choice is the same on every machine; kernels are several times faster. One plan is judged while the next is made.
  */
-export async function chooseMethod(job: TrialJob, planner: Planner, ways: readonly RangeChoice[], plan: (choice: RangeChoice) => PlannedModel): Promise<ChosenPlan> {
+export async function chooseMethod(job: TrialJob, planner: Planner, ways: readonly RangeChoice[], plan: (choice: RangeChoice) => PlannedModel, run: TrialRun): Promise<ChosenPlan> {
   const tried: { readonly choice: RangeChoice; readonly planned: PlannedModel; readonly judged: Promise<Trial[]> }[] = [];
   for (const [i, choice] of ways.entries()) {
     const planned = plan(choice);
     const same = tried.find((other) => sameScales(planned, other.planned));
-    const judged = same?.judged ?? judgeStaged(job, [await stageModel(job.host, planner.quantize(planned).model, `trial-${i}.onnx`, job.baseline.externalDataFolder)], 'simulated');
+    const judged = same?.judged ?? judgeStaged(job, [await stageModel(job.host, planner.quantize(planned).model, `trial-${i}.onnx`, job.baseline.externalDataFolder)], run);
     // It is waited for below; until then nobody hears of a failure.
     judged.catch(() => undefined);
     tried.push({ choice, planned, judged });

@@ -3,7 +3,7 @@ import type { Change } from '../passes/pass.js';
 import { correctableInputs } from '../quantization/bias-correction.js';
 import { stageModel } from '../runtime/staged-model.js';
 import type { ChannelMeans, PlannedModel, Planner } from './planner.js';
-import { judgeModels, type TrialJob } from './trials.js';
+import { judgeModels, type TrialJob, type TrialRun } from './trials.js';
 
 /** What a correction must win at the worst output to be kept: less is within the noise of the samples. */
 const MIN_GAIN_DB = 0.25;
@@ -26,6 +26,7 @@ export async function tryBiasCorrection(
   chosen: PlannedModel,
   sqnrDb: number,
   planWithMeans: (means: ChannelMeans) => PlannedModel,
+  run: TrialRun,
 ): Promise<KeptCorrection | undefined> {
   const values = correctableInputs(planner.float, chosen.plan);
   if (values.length === 0) return undefined;
@@ -34,7 +35,7 @@ export async function tryBiasCorrection(
   const planned = planWithMeans(means);
   const names = Object.keys(planned.biases);
   if (names.length === 0) return undefined;
-  const [judged] = await judgeModels(job, [planner.quantize(planned).model], 'simulated');
+  const [judged] = await judgeModels(job, [planner.quantize(planned).model], run);
   const corrected = judged!.sqnrDb;
   if (!(corrected > sqnrDb + MIN_GAIN_DB)) return undefined;
   const message = `${names.length} biases were moved by the mean error of their rounded weights: ${sqnrDb.toFixed(1)} → ${corrected.toFixed(1)} dB`;
