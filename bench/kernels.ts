@@ -16,7 +16,7 @@ import { figure } from '../src/report/format.js';
 import { RuntimeHost } from '../src/runtime/host.js';
 import { kernelCoverage } from '../src/runtime/kernel-coverage.js';
 import { stagedFile } from '../src/runtime/staged-model.js';
-import { convolutionChain, products, softmaxBetweenProducts, type ConvolutionLayer, type LayerModels, type ProductLayer } from './lib/layers.js';
+import { channelwiseBetweenConvolutions, convolutionChain, products, softmaxBetweenProducts, type ConvolutionLayer, type LayerModels, type ProductLayer } from './lib/layers.js';
 import { scratchFolder } from './lib/paths.js';
 import { columns, contextFacts, writeResults } from './lib/results.js';
 
@@ -26,6 +26,7 @@ const CONVOLUTIONS: readonly ConvolutionLayer[] = [
   ...[[16, 48], [64, 28], [128, 28], [256, 14], [512, 7]].map(([channels, size]) => ({ kernel: 3, channels: channels!, size: size!, depthwise: true })),
   { kernel: 5, channels: 128, size: 14, depthwise: true },
 ];
+const CHANNELWISE_SIZES = [[32, 56], [64, 56], [128, 28], [256, 14], [512, 7]] as const;
 const SOFTMAX_SHAPES = [[12, 128, 128], [6, 196, 196], [64, 64], [16, 32]] as const;
 const DEPTHS = [4, 8, 16, 32, 64, 128, 512] as const;
 /** Rows × columns of a product, and how many stand side by side: tiny ones vanish in the cost of a run otherwise. */
@@ -72,6 +73,9 @@ async function measureAll(): Promise<Block[]> {
     paragraph('Ratio: float time over integer time. Above 1 integers are faster.'),
     heading('Convolutions'),
     await convolutionTable(),
+    heading('As depthwise convolutions'),
+    paragraph('1 × 1 convolutions on integers with a 3 × 3 AveragePool, or a BatchNormalization and its Relu, after each: as QLinearAveragePool and as float BatchNormalization, and as depthwise QLinearConv; less the empty model, by those layers.'),
+    await channelwiseTable(),
     heading('Softmax between products'),
     paragraph('Three integer products with a Softmax after the first and the second: Softmax in float, and on integers; less the empty model, by products.'),
     await softmaxTable(),
@@ -99,6 +103,18 @@ async function convolutionTable(): Promise<Block> {
     rows.push([name, figure(floatUs), figure(integerUs), ratio.toFixed(2), spread.map((end) => end.toFixed(2)).join(' … ')]);
   }
   return { kind: 'table', columns: columns('Layer', '>float µs', '>int8 µs', '>Ratio', '>Of the rounds'), rows };
+}
+
+async function channelwiseTable(): Promise<Block> {
+  const rows = [];
+  for (const operator of ['AveragePool', 'BatchNormalization'] as const) {
+    for (const [channels, size] of CHANNELWISE_SIZES) {
+      const name = `${operator}, ${channels} channels, ${size}²`;
+      const { floatUs, integerUs, ratio, spread } = await measure(name, channelwiseBetweenConvolutions({ operator, channels, size }));
+      rows.push([name, figure(floatUs), figure(integerUs), ratio.toFixed(2), spread.map((end) => end.toFixed(2)).join(' … ')]);
+    }
+  }
+  return { kind: 'table', columns: columns('Layer', '>own kernel µs', '>depthwise µs', '>Ratio', '>Of the rounds'), rows };
 }
 
 async function softmaxTable(): Promise<Block> {
@@ -151,7 +167,7 @@ async function measure(name: string, models: LayerModels): Promise<Timed> {
     return stagedFile(path);
   });
   const { report } = await kernelCoverage(host, staged[1]!);
-  if (report.integerNodes !== models.layers) throw new Error(`${name}: ${report.integerNodes} of ${models.layers} layers run on integers`);
+  if (report.integerNodes !== (models.integerNodes ?? models.layers)) throw new Error(`${name}: ${report.integerNodes} of ${models.layers} layers run on integers`);
   const timed: Timed[] = [];
   for (let round = 0; round < rounds; round++) {
     const times = await host.run(timeTask, { models: staged, data: { paths: ['random:1'] }, runs: 300, warmup: 10, threads: 1, budgetMs: 1000 });

@@ -14,6 +14,8 @@ import { usedThreads, type VerbOptions } from './verb-options.js';
 
 /** Samples that are judged at most: enough for a figure, few enough to end soon. `compare` takes all. */
 const MAX_CHECK_SAMPLES = 32;
+/** Of models whose runs take long: few runs show the ratio. */
+const LEAST_RUNS = 3;
 /** Where nothing is searched for, the job is to end soon; the interval says how well the times are known. */
 const TIMING = {
   none: { runs: 16, warmup: 2, budgetMs: 500 },
@@ -70,6 +72,7 @@ export async function checkQuantized(
     models: [baseline, candidate],
     data,
     only,
+    leastRuns: LEAST_RUNS,
     threads,
     runtime,
     ...TIMING[effort],

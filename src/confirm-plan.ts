@@ -2,10 +2,12 @@ import type { Model } from './graph/model.js';
 import { medianRatioInterval, type MedianInterval } from './metrics/statistics.js';
 import type { Change } from './passes/pass.js';
 import { stageModel } from './runtime/staged-model.js';
+import { showsGain } from './search/choose-plan.js';
 import { timeModels } from './search/measure.js';
 import type { Search } from './search/search.js';
 import type { SearchGoal, SearchResult } from './search/search-result.js';
 import { judgeModels, type TrialJob } from './search/trials.js';
+import { ratioText } from './search/wording.js';
 
 /** What a chosen plan, carried out as a whole, gave on samples that neither ranges nor choices have seen. */
 export interface Confirmation {
@@ -46,7 +48,7 @@ export async function confirmPlan<T extends { readonly model: Model }>(
   const tried: { found: SearchResult; settled: T; confirmation: Confirmation }[] = [];
   for (let found: SearchResult | undefined = first; found; ) {
     const settled = await settle(found);
-    const confirmation = await confirm(trial, settled.model, found, goal);
+    const confirmation = await confirm(trial, settled.model, found, goal, search.floatMs);
     tried.push({ found, settled, confirmation });
     if (confirmation.holds || tried.length === MAX_CONFIRMATIONS || isStopped()) break;
     const { sqnrDb } = confirmation;
@@ -56,20 +58,28 @@ export async function confirmPlan<T extends { readonly model: Model }>(
   const chosen = last.confirmation.holds ? last : tried.reduce((a, b) => ((b.confirmation.sqnrDb ?? -Infinity) > (a.confirmation.sqnrDb ?? -Infinity) ? b : a));
   const confirmations = tried.map(({ confirmation }) => confirmation);
   const candidates = last.found.candidates.map((candidate, i) => ({ ...candidate, chosen: chosen.found.candidates[i]?.chosen ?? false }));
-  return { found: { ...chosen.found, candidates }, settled: chosen.settled, confirmations, changes: describe(confirmations) };
+  return { found: { ...chosen.found, candidates, noGain: noGainOf(chosen) }, settled: chosen.settled, confirmations, changes: describe(confirmations) };
 }
 
-async function confirm(trial: TrialJob, model: Model, { label, noGain }: SearchResult, goal: SearchGoal): Promise<Confirmation> {
+/** Why a plan shows no gain, now that it was timed as a whole too. */
+function noGainOf({ found: { noGain, integerNodes, candidates }, confirmation: { speedup } }: { readonly found: SearchResult; readonly confirmation: Confirmation }): string | null {
+  if (integerNodes === 0 || !speedup) return noGain;
+  if (showsGain({ integerNodes, speedup })) return null;
+  const before = candidates.find(({ chosen }) => chosen)?.speedupInterval ?? null;
+  return noGain ?? `it has ${ratioText(before)} the speed of float by the times that it was chosen by, and ${ratioText(speedup)} measured again as a whole`;
+}
+
+async function confirm(trial: TrialJob, model: Model, { label, integerNodes }: SearchResult, goal: SearchGoal, floatMs: number): Promise<Confirmation> {
   const [judged] = await judgeModels(trial, [model], goal.run);
   const { sqnrDb, drop } = judged!;
   const inBudget = goal.maxDrop === undefined ? sqnrDb >= goal.minSqnrDb : drop === null || drop <= goal.maxDrop;
-  const speedup = inBudget && noGain === null ? await time(trial, model, goal) : null;
+  const speedup = inBudget && integerNodes > 0 ? await time(trial, model, goal, floatMs) : null;
   return { label, samples: trial.samples.length, sqnrDb: Number.isFinite(sqnrDb) ? sqnrDb : null, drop, speedup, holds: inBudget && !(goal.prefer === 'speed' && speedup !== null && speedup.high < 1) };
 }
 
-async function time(trial: TrialJob, model: Model, { threads }: SearchGoal): Promise<MedianInterval | null> {
+async function time(trial: TrialJob, model: Model, { threads }: SearchGoal, floatMs: number): Promise<MedianInterval | null> {
   const staged = await stageModel(trial.host, model, 'confirmed.onnx', trial.baseline.externalDataFolder);
-  const [times] = await timeModels({ ...trial, samples: trial.samples.slice(0, TIMED_SAMPLES) }, [staged], threads, TIME_BUDGET_MS);
+  const [times] = await timeModels({ ...trial, samples: trial.samples.slice(0, TIMED_SAMPLES) }, [staged], threads, TIME_BUDGET_MS, floatMs);
   return medianRatioInterval(times!.baselineMs, times!.candidateMs);
 }
 

@@ -1,4 +1,5 @@
 import { dirname } from 'node:path';
+import { performance } from 'node:perf_hooks';
 import { collectTables, nonFiniteWarning } from './calibrate.js';
 import { mergeObservations, requireTableFor, type CalibrationTable } from './calibration/calibration-table.js';
 import { collect } from './calibration/collect.js';
@@ -24,6 +25,7 @@ import { selectNodes, valuesToObserve, type Selection } from './quantization/sel
 import { isForeignTarget, targetOf } from './quantization/target.js';
 import { varyingNodes } from './quantization/varying-ranges.js';
 import { byteWeightType, type QuantizeOptions } from './quantize-options.js';
+import type { Warning } from './progress.js';
 import { requireLabelsForDrop } from './require-labels.js';
 import { isBestAsItCame } from './search/as-it-came.js';
 import { chooseMethod, choiceSamples, type MethodTrial } from './search/choose-method.js';
@@ -34,11 +36,12 @@ import type { Migration } from './search/migration.js';
 import { Planner, type Choices, type OtherNode, type PlannedModel, type PlannerOptions, type WeightForm } from './search/planner.js';
 import { recordOf, withSummary } from './search/plan-record.js';
 import { RangeSource, usableChoices, type RangeChoice } from './search/range-source.js';
-import { ALL_DYNAMIC, Search } from './search/search.js';
+import { Search } from './search/search.js';
 import type { SearchBudget, SearchGoal, SearchResult } from './search/search-result.js';
 import { findSlowNodes } from './search/slow-nodes.js';
 import { tryTables } from './search/store-tables.js';
 import type { TrialJob } from './search/trials.js';
+import { ALL_DYNAMIC } from './search/wording.js';
 import type { FusedReport } from './runtime/integer-report.js';
 import { isComputeOperator } from './runtime/kernels.js';
 import { multipliesExactly } from './runtime/machine.js';
@@ -73,10 +76,14 @@ const NO_RANGES = 'no sample took its branch, so that its values have no ranges'
 /** Samples that the plans of a search are judged on: there are many plans. */
 const SEARCH_SAMPLES = { normal: 8, thorough: 16 } as const;
 
+/** What follows the search, in runs of the float model: timing of plans, of the chosen one and of what was written; and for each sample that confirms, judging them. */
+const END_RUNS = 30;
+const END_RUNS_A_SAMPLE = 4;
+
 /** What each effort measures; normal ends within about a minute on models of usual size. */
 const SEARCH_BUDGETS: Readonly<Record<Exclude<Effort, 'none'>, SearchBudget>> = {
-  normal: { totalMs: 30_000, rangesMs: 8_000, rangesAlways: false, noiseMs: 12_000, noiseRuns: 200, timingMs: 8_000, floatBiases: [0.85, 1, 1.2, 1.5, 2] },
-  thorough: { totalMs: Infinity, rangesMs: 120_000, rangesAlways: true, noiseMs: 200_000, noiseRuns: 4_000, timingMs: 40_000, floatBiases: [0.6, 0.75, 0.85, 0.95, 1, 1.1, 1.2, 1.35, 1.5, 2, 3] },
+  normal: { totalMs: 60_000, rangesMs: 8_000, rangesAlways: false, noiseMs: 12_000, noiseRuns: 200, timingMs: 8_000, floatBiases: [0.85, 1, 1.2, 1.5, 2] },
+  thorough: { totalMs: 600_000, rangesMs: 120_000, rangesAlways: true, noiseMs: 200_000, noiseRuns: 4_000, timingMs: 40_000, floatBiases: [0.6, 0.75, 0.85, 0.95, 1, 1.1, 1.2, 1.35, 1.5, 2, 3] },
 };
 
 /** Quantizes with ranges from calibration: Q/DQ around the nodes that an integer kernel takes. */
@@ -145,7 +152,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     ...{ range: fixed ?? { method: 'percentile', percentile: QUANTIZE_DEFAULTS.percentile }, ranges: new Map(), weights: { weightType, reduceRange } },
     ...{ migration: undefined, means: undefined, float: new Map(), others, bodies: new Map() },
   };
-  const trial: TrialJob | undefined = data && samples && samples.judging.length > 0 ? { host, baseline: stagedFile(options.model), data, samples: choiceSamples(tables.all, samples.judging), labels: options.labels, metric: options.metric, exactRun: addsExactly(options) ? 'here' : 'simulated' } : undefined;
+  const trial: TrialJob | undefined = data && samples && samples.judging.length > 0 ? { host, baseline: stagedFile(options.model), data, samples: choiceSamples(tables.all, samples.judging), labels: options.labels, metric: options.metric, exactRun: effort !== 'none' && addsExactly(options) ? 'here' : 'simulated' } : undefined;
   let unreached: QdqError | undefined;
   if (![...others.values()].some(({ reason }) => reason === ASKED_FOR)) {
     unreached = nothingStatic(planner.plan(ranges, choices).plan, options.model);
@@ -197,7 +204,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     const stop = options.earlyStop?.begin();
     const isStopped = () => stop?.aborted ?? false;
     const judges = { ...trial, samples: options.maxDrop === undefined ? trial.samples.slice(0, SEARCH_SAMPLES[effort]) : samples!.judging };
-    const goal = searchGoal(options, effort, samples!);
+    const goal = searchGoal(options, effort, samples!, performance.now() - clock.read().total);
     const search = new Search(judges, planner, choosing, goal, { rangeSamples: { observe, samples: rangeSamples!.first }, onProgress: options.onProgress, isStopped });
     found = await search.run(choices, unreached && ALL_DYNAMIC);
     if (samples!.heldOut.length > 0 && !isStopped()) {
@@ -208,9 +215,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     options.earlyStop?.end();
     choices = found.choices;
     improvements.push(...found.changes);
-    if (found.noGain !== null) {
-      job.warn({ code: 'no-gain', message: `integers win nothing here that the error budget allows, and what was written runs in float ("${found.label}"): ${found.noGain}`, advice: 'Ask for less with --min-sqnr, for integers at any speed with --prefer integer, or for no file with --require-speedup.' });
-    }
+    if (found.noGain !== null) job.warn(noGainWarning(found, goal));
   }
   clock.lap('plan');
 
@@ -224,7 +229,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     target: settings.target,
     method: plan.method,
     methods: trials,
-    search: found && { candidates: found.candidates, cleanSpeedup: found.cleanSpeedup, noGain: found.noGain, confirmations },
+    search: found && { candidates: found.candidates, cleanSpeedup: found.cleanSpeedup, integerNodes: found.integerNodes, noGain: found.noGain, confirmations },
     plan,
     record,
     model: withSummary(asItCame ? model : quantized, record),
@@ -293,7 +298,16 @@ interface Settled {
   readonly integer: FusedReport | null;
 }
 
-function searchGoal(options: QuantizeOptions, effort: Exclude<Effort, 'none'>, { heldOut, deciding, judging }: SamplePartition): SearchGoal {
+function noGainWarning({ label, integerNodes, noGain }: SearchResult, { prefer }: SearchGoal): Warning {
+  const advice = `Ask for less with --min-sqnr${prefer === 'integer' ? '' : ', for integers at any speed with --prefer integer'}, or for no file with --require-speedup.`;
+  const message =
+    integerNodes === 0
+      ? `integers win nothing here that the error budget allows, and what was written runs in float ("${label}"): ${noGain}`
+      : `what was written ("${label}", ${integerNodes} nodes on integers) shows no gain over float: ${noGain}`;
+  return { code: 'no-gain', message, advice };
+}
+
+function searchGoal(options: QuantizeOptions, effort: Exclude<Effort, 'none'>, { heldOut, deciding, judging }: SamplePartition, begunAt: number): SearchGoal {
   const { maxDrop, target, weightType, reduceRange, minSqnr = QUANTIZE_DEFAULTS.minSqnr, prefer = QUANTIZE_DEFAULTS.prefer, threads = 1 } = options;
   // Who names the target means its weights, and machines that may not be this one.
   const isFree = target === undefined && weightType === undefined && reduceRange === undefined;
@@ -301,10 +315,10 @@ function searchGoal(options: QuantizeOptions, effort: Exclude<Effort, 'none'>, {
   const otherWeights: WeightForm[] = isFree && saturates ? [{ weightType: 'int8', reduceRange: true }, { weightType: 'uint8', reduceRange: false }] : [];
   const run = !isFree && saturates && !staticSettings(options).reduceRange ? 'simulated' : 'here';
   const flatteryDb = FLATTERY_DB[heldOut.length > 0 ? 'confirmed' : judging.length < deciding.length ? 'unseen' : 'seen'];
-  return { minSqnrDb: minSqnr, marginDb: MARGIN_DB, flatteryDb, maxDrop, threads, prefer, mixes: (options.mode ?? QUANTIZE_DEFAULTS.mode) === 'auto', run, otherWeights, budget: SEARCH_BUDGETS[effort] };
+  return { minSqnrDb: minSqnr, marginDb: MARGIN_DB, flatteryDb, maxDrop, threads, prefer, mixes: (options.mode ?? QUANTIZE_DEFAULTS.mode) === 'auto', run, otherWeights, budget: SEARCH_BUDGETS[effort], begunAt, endRuns: END_RUNS + END_RUNS_A_SAMPLE * Math.min(heldOut.length, MAX_CONFIRMING) };
 }
 
-/** Whether this machine adds products as the target does. */
+/** Whether this machine adds products exactly. Without a search it does not matter: then nothing that is decided depends on the machine. */
 function addsExactly(options: QuantizeOptions): boolean {
   const { target, reduceRange } = staticSettings(options);
   return !isForeignTarget(target) && (reduceRange || multipliesExactly() === true);

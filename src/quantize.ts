@@ -150,7 +150,7 @@ async function verify({ host, options, data }: QuantizeJob, quantized: Quantized
     if (foreignTarget) check = { ...check, speedup: null, speedupInterval: null };
     // Unfused, weights alone would be rounded and no activation: another model than the one that runs.
     if (quantized.mode === 'weight-only') check = { ...check, simulatedSqnrDb: check.sqnrDb };
-    if (check.speedup !== null && check.speedup < 1 && typeof quantized.search?.noGain !== 'string') slowNodes = (await quantized.findSlowNodes?.()) ?? [];
+    if (check.speedup !== null && check.speedup < 1 && quantized.search?.integerNodes !== 0) slowNodes = (await quantized.findSlowNodes?.()) ?? [];
     warnAboutCheck(options, warnings, check, quantized, slowNodes);
   }
   if (foreignTarget) {
@@ -272,7 +272,7 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
     });
   }
   // Where integers win nothing, what was written runs as the float model does, and the figure shows the noise of timing.
-  if (typeof search?.noGain === 'string') return;
+  if (search?.integerNodes === 0) return;
   const noisy = timingWarning(check);
   if (noisy) warn(options, warnings, noisy);
   if (check.speedup !== null && check.speedup < 1 && !(noisy && check.speedupInterval!.high > 1)) {

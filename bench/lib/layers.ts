@@ -12,6 +12,8 @@ export interface LayerModels {
   readonly integer: Model;
   readonly empty: Model;
   readonly layers: number;
+  /** Nodes that multiply on integers, where they are not the layers. */
+  readonly integerNodes?: number;
 }
 
 /** Equal convolutions, one after another, each with a Relu. */
@@ -64,6 +66,36 @@ export function convolutionChain({ kernel, channels, size, depthwise = false }: 
   return { float, integer, empty: emptyModel(float), layers: CONVOLUTIONS };
 }
 
+/** A pool, or a batch norm and its Relu, after each of four 1×1 convolutions. */
+export interface ChannelwiseLayer {
+  readonly operator: 'AveragePool' | 'BatchNormalization';
+  readonly channels: number;
+  readonly size: number;
+}
+
+const CHANNELWISE = 4;
+
+/** Convolutions on integers and what stands between them: as `float` by the runtime's own kernels, as `integer` by depthwise convolutions. */
+export function channelwiseBetweenConvolutions({ operator, channels, size }: ChannelwiseLayer): LayerModels {
+  const build = new GraphBuilder();
+  const convolution = (x: string) => build.add('Conv', [x, build.normal([channels, channels, 1, 1], Math.sqrt(2 / channels))], { kernel_shape: ints(1, 1) });
+  const vector = (value: number) => build.normal([channels], 0, value);
+  let x = convolution('input');
+  for (let i = 0; i < CHANNELWISE; i++) {
+    x =
+      operator === 'AveragePool'
+        ? build.add('AveragePool', [x], { kernel_shape: ints(3, 3), pads: ints(1, 1, 1, 1), count_include_pad: int(1) })
+        : build.add('Relu', [build.add('BatchNormalization', [x, vector(1.5), vector(0.5), vector(0.1), vector(2)])]);
+    x = convolution(x);
+  }
+  const shape = [1, channels, size, size];
+  const float = build.finish([valueInfo('input', 'float32', shape)], [valueInfo(x, 'float32', shape)], OPSET);
+  const types: ValueTypes = new Map(float.graph.nodes.flatMap(({ outputs }) => outputs.map((name) => [name, float.graph.inputs[0]!.type] as const)));
+  // Without the number of channels, nothing can be written as a depthwise convolution.
+  const quantized = (known: ValueTypes) => quantizeBy(float, selectNodes(float.graph, known, { opset: OPSET }), known);
+  return { float: quantized(new Map()), integer: quantized(types), empty: emptyModel(float), layers: CHANNELWISE, integerNodes: 2 * CHANNELWISE + 1 };
+}
+
 /** Three products on integers with a Softmax after each but the last: in float, and on integers. */
 export function softmaxBetweenProducts(shape: readonly number[]): LayerModels {
   const build = new GraphBuilder();
@@ -109,6 +141,7 @@ function selectAll(nodes: readonly Node[], quantizesOutput: boolean): Selection 
       activations: [0],
       constants: [],
       weight: 1,
+      depthwise: undefined,
       biasAdd: undefined,
       absorbed: undefined,
       ends: node.outputs,

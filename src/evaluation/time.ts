@@ -11,6 +11,9 @@ import { modelFacts } from './model-facts.js';
 /** Samples that runs take turns on. */
 const MAX_SAMPLES = 8;
 
+/** Share of a time budget that runs for warming up may take before no more of them follow. */
+const MAX_WARMUP_SHARE = 0.25;
+
 /** What to time. Plain data. */
 export interface TimeArguments {
   /** Models that take turns, each beginning in turn. */
@@ -92,7 +95,8 @@ async function timeInTurn(
   onRun: (done: number) => void,
 ): Promise<number[][]> {
   const times = sessions.map((): number[] => []);
-  const end = performance.now() + budgetMs;
+  const begun = performance.now();
+  const end = begun + budgetMs;
   for (let run = -warmup; run < runs; run++) {
     const feed = feeds[(run + warmup) % feeds.length]!;
     for (let turn = 0; turn < sessions.length; turn++) {
@@ -103,6 +107,8 @@ async function timeInTurn(
       if (run >= 0) times[i]!.push(performance.now() - start);
     }
     if (run >= 0) onRun(run + 1);
+    // Where runs take long, one is enough to warm up.
+    else if (performance.now() - begun > MAX_WARMUP_SHARE * budgetMs) run = -1;
     if (run >= leastRuns && performance.now() > end) break;
   }
   return times;

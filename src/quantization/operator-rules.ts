@@ -62,6 +62,9 @@ export const OPERATOR_RULES: readonly OperatorRule[] = [
   ),
 ];
 
+/** The rule of operators that are written as a depthwise convolution: see as-depthwise.ts. */
+export const DEPTHWISE_RULE: Omit<OperatorRule, 'opType'> = { kind: 'unary', activations: [0], kernel: 'QLinearConv' };
+
 const BY_TYPE = new Map(OPERATOR_RULES.map((rule) => [rule.opType, rule]));
 
 /** The rule for a node; undefined where the operator has no integer kernel. */

@@ -5,7 +5,8 @@ import type { Model, Node } from '../graph/model.js';
 import { affineFromRange, representableRange, usableScale, type AffineParameters, type QuantizedType } from '../tensor/affine.js';
 import { numbersOf } from '../tensor/values.js';
 import { ruleOf } from './operator-rules.js';
-import type { PlannedBiasAdd, PlannedConstant, PlannedNode, PlannedTensor, QuantizationPlan } from './plan.js';
+import { depthwiseScales, type DepthwiseForm } from './as-depthwise.js';
+import type { PlannedBiasAdd, PlannedConstant, PlannedDepthwise, PlannedNode, PlannedTensor, QuantizationPlan } from './plan.js';
 import { fitsGemm, type AbsorbedActivation, type SelectedNode, type Selection, type ValueTypes } from './select.js';
 import type { TargetName } from './target.js';
 import { biasMaxima, channelMaxima, scaleForBias, weightLimit, weightScales, weightZeroPoint } from './weights.js';
@@ -260,6 +261,18 @@ function nodePlanner(
     return { dtype: parameters.dtype, axis: null, scales: key, zeroPoint: parameters.zeroPoint };
   };
 
+  const planDepthwise = (node: Node, form: DepthwiseForm): PlannedDepthwise => {
+    const planned = depthwiseScales(form, scaleOf(node.inputs[0]!), limit, options.perChannel);
+    const [key, biasKey] = [`${node.name}#depthwise`, `${node.name}#bias`];
+    scales[key] = planned.weight;
+    if (form.bias) scales[biasKey] = planned.bias;
+    return {
+      channels: form.weight.dims[0]!,
+      weight: { dtype: options.weightType, axis: planned.axis, scales: key, zeroPoint, limit },
+      ...(form.bias && { bias: { dtype: 'int32', axis: planned.axis, scales: biasKey, zeroPoint: 0 } }),
+    };
+  };
+
   /** The one scale of an activation, or of a constant that is quantized like one. */
   const scaleOf = (name: string): number => tensors.get(name)?.scale ?? scales[planOperand(name).scales]![0]!;
 
@@ -289,6 +302,7 @@ function nodePlanner(
       activations: Object.fromEntries(selected.activations.map((i) => [i, node.inputs[i]!])),
       ...(quantizesOutput ? { outputs: selected.ends } : {}),
       constants,
+      ...(selected.depthwise ? { depthwise: planDepthwise(node, selected.depthwise) } : {}),
       ...(biasAdd ? { biasAdd } : {}),
       ...(needsPair ? { pairBefore: absorbed.node.name } : {}),
     };

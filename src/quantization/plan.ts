@@ -35,6 +35,13 @@ export interface PlannedBiasAdd {
   readonly as: 'int32' | 'float';
 }
 
+/** A pool or batch norm that is written as a depthwise convolution. */
+export interface PlannedDepthwise {
+  readonly channels: number;
+  readonly weight: PlannedConstant;
+  readonly bias?: PlannedConstant;
+}
+
 /** One node of the model with what is to become of it. */
 export interface PlannedNode {
   /** Unique among the nodes of a prepared model. */
@@ -53,6 +60,8 @@ export interface PlannedNode {
   readonly outputs?: readonly string[];
   /** Constant inputs, by input index, that are stored as integers. */
   readonly constants?: Readonly<Record<number, PlannedConstant>>;
+  /** The depthwise convolution that it is written as: how its weight is stored, and its bias. */
+  readonly depthwise?: PlannedDepthwise;
   /** MatMul only: the Add that carries the bias, and how the bias is stored. */
   readonly biasAdd?: PlannedBiasAdd;
   /** Name of an activation before the quantized output that does not become redundant, so that a Q/DQ pair goes before it. */

@@ -2,7 +2,8 @@ import { intAttribute } from '../graph/attributes.js';
 import { indexOf, soleReader, type GraphIndex } from '../graph/graph-index.js';
 import type { Dim, Graph, Node, ValueType } from '../graph/model.js';
 import { numbersOf } from '../tensor/values.js';
-import { activationInputs, COMPUTE_WITHOUT_KERNEL, ruleOf, type OperatorRule } from './operator-rules.js';
+import { depthwiseForm, type DepthwiseForm } from './as-depthwise.js';
+import { activationInputs, COMPUTE_WITHOUT_KERNEL, DEPTHWISE_RULE, ruleOf, type OperatorRule } from './operator-rules.js';
 
 /** Types of values as the runtime knows them, by name. */
 export type ValueTypes = ReadonlyMap<string, ValueType>;
@@ -36,6 +37,8 @@ export interface SelectedNode {
   readonly constants: readonly number[];
   /** Index of the constant weight, quantized per channel where it can be. */
   readonly weight: number | undefined;
+  /** The depthwise convolution that it is written as. */
+  readonly depthwise: DepthwiseForm | undefined;
   /** MatMul only: the Add of a constant vector that follows. */
   readonly biasAdd: Node | undefined;
   readonly absorbed: AbsorbedActivation | undefined;
@@ -94,7 +97,8 @@ export function selectNodes(graph: Graph, types: ValueTypes, options: SelectionO
 }
 
 function candidateOf(index: GraphIndex, types: ValueTypes, options: SelectionOptions, node: Node): Candidate | string {
-  const rule = ruleOf(node);
+  const depthwise = depthwiseOf(index, types, node);
+  const rule = depthwise ? { ...DEPTHWISE_RULE, opType: node.opType } : ruleOf(node);
   if (!rule) {
     // What has a dynamic form may have been left without it.
     const left = node.opType === 'LSTM' ? options.keptFloat?.(node) : undefined;
@@ -125,7 +129,14 @@ function candidateOf(index: GraphIndex, types: ValueTypes, options: SelectionOpt
   const biasAdd = node.opType === 'MatMul' ? biasAddAfter(index, types, node) : undefined;
   const last = biasAdd ?? node;
   const absorbed = rule.kind === 'carrier' ? undefined : activationAfter(index, last);
-  return { node, rule, activations, constants, weight, biasAdd, absorbed, ends: (absorbed?.node ?? last).outputs.filter(Boolean) };
+  return { node, rule, activations, constants, weight, depthwise, biasAdd, absorbed, ends: (absorbed?.node ?? last).outputs.filter(Boolean) };
+}
+
+/** The depthwise convolution that a node is, where it works on pictures whose number of channels is known. */
+function depthwiseOf(index: GraphIndex, types: ValueTypes, node: Node): DepthwiseForm | undefined {
+  const shape = shapeOf(index, types, node.inputs[0] ?? '');
+  const channels = shape?.[1];
+  return shape?.length === 4 && typeof channels === 'number' && channels > 0 ? depthwiseForm(index, node, channels) : undefined;
 }
 
 function computeObstacle(index: GraphIndex, types: ValueTypes, node: Node): string | undefined {

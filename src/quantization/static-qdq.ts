@@ -5,7 +5,8 @@ import type { Graph, Model, Node } from '../graph/model.js';
 import { prune } from '../passes/prune.js';
 import { integerScalar, quantizeTensor, type QuantizedType } from '../tensor/affine.js';
 import { memoryStorage, tensorFromArray, type Tensor } from '../tensor/tensor.js';
-import type { PlannedConstant, PlannedNode, QuantizationPlan } from './plan.js';
+import { depthwiseForm } from './as-depthwise.js';
+import type { PlannedConstant, PlannedDepthwise, PlannedNode, QuantizationPlan } from './plan.js';
 import { integerStorage } from './integer-storage.js';
 import { quantizeBias, quantizeWeight } from './weights.js';
 
@@ -23,6 +24,8 @@ class StaticRecipe {
   readonly #editor: GraphEditor;
   readonly #inputs = new Map<Node, string[]>();
   readonly #outputs = new Map<Node, string[]>();
+  /** Nodes that are written as other operators. */
+  readonly #forms = new Map<Node, Pick<Node, 'opType' | 'attributes'>>();
   readonly #dequantized = new Map<string, string>();
   /** Integers of the values that integer kernels make. */
   readonly #quantized = new Map<string, string>();
@@ -51,7 +54,7 @@ class StaticRecipe {
     for (const node of this.#graph.nodes) {
       const inputs = this.#inputs.get(node);
       const outputs = this.#outputs.get(node);
-      if (inputs || outputs) this.#editor.replace(node, { ...node, inputs: inputs ?? node.inputs, outputs: outputs ?? node.outputs });
+      if (inputs || outputs) this.#editor.replace(node, { ...node, ...this.#forms.get(node), inputs: inputs ?? node.inputs, outputs: outputs ?? node.outputs });
     }
     return this.#editor.finish();
   }
@@ -118,12 +121,21 @@ class StaticRecipe {
     const inputs = this.#inputsOf(node);
     for (const [i, value] of Object.entries(planned.activations ?? {})) inputs[Number(i)] = this.#dequantizedValue(value);
     for (const [i, constant] of Object.entries(planned.constants ?? {})) inputs[Number(i)] = this.#constant(node.inputs[Number(i)]!, constant);
+    if (planned.depthwise) this.#writeDepthwise(node, planned.depthwise);
     if (planned.biasAdd?.as === 'int32') {
       const add = this.#byName.get(planned.biasAdd.name)!;
       const { input, constant } = planned.biasAdd;
       this.#inputsOf(add)[input] = this.#constant(add.inputs[input]!, constant);
     }
     if (planned.pairBefore) this.#pairBefore(planned.pairBefore);
+  }
+
+  #writeDepthwise(node: Node, { channels, weight, bias }: PlannedDepthwise): void {
+    const form = depthwiseForm(indexOf(this.#graph), node, channels)!;
+    this.#forms.set(node, { opType: 'Conv', attributes: form.attributes });
+    const inputs = this.#inputsOf(node);
+    inputs.splice(1, Infinity, this.#store(`${node.name}_weight`, form.weight, weight));
+    if (bias) inputs.push(this.#store(`${node.name}_bias`, form.bias!, bias));
   }
 
   /** A Q/DQ pair with the activation's own parameters before it: what they clip, the activation would clip too. */
@@ -143,13 +155,18 @@ class StaticRecipe {
     const key = JSON.stringify([name, planned]);
     const known = this.#constants.get(key);
     if (known !== undefined) return known;
-    const tensor = indexOf(this.#graph).constant(name)!;
+    const value = this.#store(name, indexOf(this.#graph).constant(name)!, planned);
+    this.#constants.set(key, value);
+    return value;
+  }
+
+  /** Stores a tensor as integers and returns the value after its DQ. */
+  #store(name: string, tensor: Tensor, planned: PlannedConstant): string {
     const scales = this.#plan.scales[planned.scales]!;
     const stored = this.#editor.addInitializer(`${name}_q`, storeConstant(tensor, planned, scales));
     const parameters = this.#parameters(name, planned.dtype, scales, planned.zeroPoint, planned.axis);
     const value = this.#editor.names.unique(`${name}_dq`);
     this.#editor.add(this.#node('DequantizeLinear', `${name}_DQ`, [stored, ...parameters], value, planned.axis));
-    this.#constants.set(key, value);
     return value;
   }
 

@@ -39,8 +39,8 @@ interface ChosenPlan {
 }
 
 /**
- * Tries a plan for every way to choose ranges and keeps the one with the least error at the model's worst output. Products are added exactly, so that
- * the choice is the same on every machine, but for ties. One plan is judged while the next is made.
+ * Tries a plan for every way to choose ranges and keeps the one with the least error at the model's worst output, products added exactly. One plan is
+ * judged while the next is made.
  */
 export async function chooseMethod(job: TrialJob, planner: Planner, ways: readonly RangeChoice[], plan: (choice: RangeChoice) => PlannedModel): Promise<ChosenPlan> {
   const tried: { readonly choice: RangeChoice; readonly planned: PlannedModel; readonly judged: Promise<Trial[]> }[] = [];

@@ -81,6 +81,18 @@ export function choosePlan<T extends Standing>(plans: readonly T[], rules: Choic
   return good.length > 0 ? fastest(good) : quietest(fast.length > 0 ? fast : plans);
 }
 
+/** Whether a plan is faster than float by what counts, and beyond doubt faster at all. */
+export function showsGain({ integerNodes, speedup }: Pick<Standing, 'integerNodes' | 'speedup'>): boolean {
+  return integerNodes > 0 && speedup !== null && speedup.median >= FASTER && speedup.low > 1;
+}
+
+/** The fastest plan on integers of those that keep the budget, or where none does, of all; undefined where none was timed. */
+export function fastestOnIntegers<T extends Standing>(plans: readonly T[], keeps: (plan: T) => boolean): T | undefined {
+  const timed = plans.filter((plan) => isInteger(plan) && plan.speedup !== null);
+  const good = timed.filter(keeps);
+  return (good.length > 0 ? good : timed).sort((a, b) => speedOf(b) - speedOf(a))[0];
+}
+
 /** The fastest, or one with more integer nodes that is as fast. */
 function fastest<T extends Standing>(plans: readonly T[]): T {
   const most = Math.max(...plans.map(speedOf));

@@ -34,6 +34,11 @@ export interface Timed extends Contender {
   readonly speedup: MedianInterval | null;
 }
 
+/** The same, and which one it was. */
+export interface TimedContender extends Timed {
+  readonly contender: Contender;
+}
+
 /** What was chosen, in words, with the names of the nodes that are not static; nothing where all are. */
 export function describe(best: Timed, timed: readonly Timed[]): Change[] {
   const { float, others, bodies } = best.choices;
@@ -81,7 +86,7 @@ export function candidatesOf(contenders: readonly Contender[], timed: readonly T
 }
 
 /** How far a search is. */
-export function progressOf(contenders: readonly Contender[]): ProgressEvent {
+export function progressOf(contenders: readonly Contender[], totalMs: number): ProgressEvent {
   const quietest = Math.max(...contenders.map(({ sqnrDb }) => sqnrDb));
-  return { stage: `searching: ${contenders.length} plans, the best ${quietest.toFixed(1)} dB`, done: contenders.length, unit: 'plans' };
+  return { stage: `searching for up to ${(totalMs / 60e3).toFixed(0)} min: ${contenders.length} plans, the best ${quietest.toFixed(1)} dB`, done: contenders.length, unit: 'plans' };
 }

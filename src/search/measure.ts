@@ -12,6 +12,7 @@ const MAX_SAMPLES = 4;
 /** Runs of a profile: as many as fit the budget. */
 const PROFILE_RUNS: readonly [number, number] = [4, 20];
 const PROFILE_WARMUP = 3;
+const LEAST_LONG_PROFILE_RUNS = 2;
 const PROFILE_BUDGET_MS = 2_000;
 const TIMED_RUNS = 60;
 /** Long runs vary less, so that few of them show the ratio. */
@@ -27,14 +28,15 @@ const SWITCHABLE_COST = 6;
 
 /** Times of the nodes of a model as it runs here. `floatMs` is the time of one run of the float model. */
 export async function profileModel(job: TrialJob, model: Model, floatMs: number, threads: number): Promise<NodeTime[]> {
-  const [least, most] = PROFILE_RUNS;
+  const [usual, most] = PROFILE_RUNS;
+  const [least, warmup] = floatMs > LONG_RUN_MS ? [LEAST_LONG_PROFILE_RUNS, LONG_WARMUP] : [usual, PROFILE_WARMUP];
   return job.host.run(profileNodesTask, {
     model: await stageModel(job.host, model, 'profiled.onnx', job.baseline.externalDataFolder),
     data: job.data,
     only: job.samples.slice(0, MAX_SAMPLES),
     threads,
     runs: Math.max(least, Math.min(most, Math.floor(PROFILE_BUDGET_MS / floatMs))),
-    warmup: PROFILE_WARMUP,
+    warmup,
     scratchPrefix: await job.host.temporaryPath('profile'),
   });
 }

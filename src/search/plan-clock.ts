@@ -11,7 +11,7 @@ import type { TrialJob } from './trials.js';
 
 /** Plans that are timed at most, and at least, however long a run takes. */
 const MAX_PLANS = 10;
-const LEAST_PLANS = 3;
+const LEAST_PLANS = 2;
 
 /** For a first look at all plans there is this share of the time. */
 const FIRST_SHARE = 0.6;
@@ -20,6 +20,9 @@ const FIRST_SHARE = 0.6;
 const MAX_REPETITIONS = 4;
 const MAX_RIVALS = 2;
 const MAX_WIDTH = 1.1;
+
+/** Time for the second measurement of a plan. */
+const AGAIN_MS = 1_500;
 
 /** How plans are timed. */
 export interface TimingRules {
@@ -68,8 +71,15 @@ export class PlanClock {
     }
   }
 
-  async #add(those: readonly Contender[], budgetMs: number, floatMs: number): Promise<void> {
-    if (those.length === 0) return;
+  /** Times a plan once more. Gives what this measurement alone shows. */
+  async again(one: Contender, floatMs: number): Promise<MedianInterval | null> {
+    const [times] = await this.#add([one], AGAIN_MS, floatMs);
+    return times ? medianRatioInterval(times.baselineMs, times.candidateMs) : null;
+  }
+
+  /** Gives the new times. */
+  async #add(those: readonly Contender[], budgetMs: number, floatMs: number): Promise<PairedTimes[]> {
+    if (those.length === 0) return [];
     const staged: StagedModel[] = [];
     for (const [i, { planned, staged: kept }] of those.entries()) {
       staged.push(kept ?? (await stageModel(this.#job.host, this.#planner.quantize(planned).model, `search-${i}.onnx`, this.#job.baseline.externalDataFolder)));
@@ -82,6 +92,7 @@ export class PlanClock {
       this.#times.set(one, { baselineMs, candidateMs });
       this.#speedups.set(one, medianRatioInterval(baselineMs, candidateMs));
     }
+    return times;
   }
 
   /** The fastest and those that may be as fast, where it is open whether it is faster than float, or which of them is the fastest. */

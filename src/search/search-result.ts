@@ -15,6 +15,9 @@ export interface SearchGoal {
   /** How much the samples that judge may flatter a plan that keeps a part of the margin only, in dB. */
   readonly flatteryDb: number;
   readonly budget: SearchBudget;
+  /** When the job began, by `performance.now()`, and what comes after the search, in runs of the float model. */
+  readonly begunAt: number;
+  readonly endRuns: number;
   readonly threads: number;
   readonly prefer: Preference;
   /** Whether nodes may take other forms than static. */
@@ -27,7 +30,7 @@ export interface SearchGoal {
 
 /** How much is measured. */
 export interface SearchBudget {
-  /** Time after which what is not needed is left out. */
+  /** Time of the whole job beyond which nothing is tried that is not needed. */
   readonly totalMs: number;
   /** Time in which ranges are tried tensor by tensor. */
   readonly rangesMs: number;
@@ -67,7 +70,9 @@ export interface SearchResult {
   readonly label: string;
   readonly sqnrDb: number;
   readonly candidates: readonly SearchCandidate[];
-  /** Why no plan with integers was taken; null where one was. */
+  /** Nodes of it that multiply and run on integers. */
+  readonly integerNodes: number;
+  /** Why it shows no gain over float, by two measurements; null where it does. */
   readonly noGain: string | null;
   /** Time of the float model over that of the float model after clean-up. */
   readonly cleanSpeedup: MedianInterval | null;

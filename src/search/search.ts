@@ -1,37 +1,34 @@
 import { performance } from 'node:perf_hooks';
 import type { NodeTime } from '../evaluation/profile-nodes.js';
 import { constantBytes } from '../graph/constant-bytes.js';
-import type { Model, Node } from '../graph/model.js';
+import type { Model } from '../graph/model.js';
 import { medianRatioInterval, statsOf, type MedianInterval } from '../metrics/statistics.js';
 import type { Change } from '../passes/pass.js';
 import { stageModel, type StagedModel } from '../runtime/staged-model.js';
-import { choosePlan, FASTER, keepsBudget } from './choose-plan.js';
+import { choosePlan, fastestOnIntegers, FASTER, keepsBudget, showsGain } from './choose-plan.js';
 import { chooseRanges } from './choose-ranges.js';
-import { candidatesOf, progressOf, describe, inProportion, integerNodes, planKey, type Contender, type Proposal, type Timed } from './contender.js';
+import { candidatesOf, progressOf, describe, inProportion, integerNodes, planKey, type Contender, type Proposal, type TimedContender } from './contender.js';
 import { assignForms, predictedTime } from './assign-forms.js';
 import type { AssignmentCosts, FormCost } from './fastest-assignment.js';
+import { loudNodes } from './loud-nodes.js';
 import { measureNoise, profileModel, timeModels } from './measure.js';
-import { reasonOfNoGain } from './no-gain.js';
-import { OTHER_FORMS, type Choices, type OtherForm, type Planner } from './planner.js';
+import { afterSecondLook, reasonOfNoGain, type NoGainReason } from './no-gain.js';
+import type { Choices, Planner } from './planner.js';
 import { PlanClock } from './plan-clock.js';
 import type { RangeSource } from './range-source.js';
 import type { SearchControl, Refutation } from './search-control.js';
 import type { SearchGoal, SearchResult } from './search-result.js';
-import { otherFormTime, timeTable } from './time-table.js';
+import { plansInTime, timeLeft } from './time-plan.js';
+import { costsOfForm, timeTable } from './time-table.js';
 import { withStored } from './store-weights.js';
 import { describeMigration, tryMigration } from './try-migration.js';
-import { FORM_NAMES, weightsLabel } from './wording.js';
+import { tryWeights } from './try-weights.js';
+import { proposalsOf, wholeForms } from './whole-forms.js';
 import { judgeModels, judgeStaged, type Trial, type TrialJob } from './trials.js';
-
-/** The plan that the search starts from, in words. */
-const ALL_STATIC = 'all static';
-export const ALL_DYNAMIC = 'all dynamic';
+import { ALL_STATIC } from './wording.js';
 
 /** Rounds in which the noise that is allowed shrinks, because the nodes' noises together came to more than their sum, or grows, because they came to less. */
 const MAX_TIGHTENINGS = 3;
-
-/** Error that this machine's kernels may add to the rounding before other weights are tried. */
-const SATURATION_DB = 1;
 
 /** Where the budget is a drop of the task metric: noise that is allowed first, and by how much less in each round. */
 const FIRST_DROP_BUDGET_DB = 10;
@@ -49,11 +46,8 @@ const BEYOND_MISSING_DB = 1;
 /** What nodes in bodies must win at the worst output to stay in float. */
 const BODY_GAIN_DB = 1;
 
-/** Nodes that are judged one by one at most, a session each. */
-const MAX_JUDGED_ALONE = 12;
-
-/** Noise that such nodes may come to where all else makes more than is allowed, as a multiple of that. */
-const QUIET_SHARE = 1.25;
+/** Time in which ranges are tried tensor by tensor, however late it is. */
+const LEAST_RANGES_MS = 2_000;
 
 /** Room on disk for plans that were judged and may be timed. */
 const MAX_STAGED_BYTES = 500e6;
@@ -76,8 +70,9 @@ export class Search {
   /** Plans that are not to be chosen: given up, or like another one that is quieter. */
   readonly #out = new Set<Contender>();
   readonly #changes: Change[] = [];
-  readonly #begun = performance.now();
   #floatMs = 1;
+  /** Time that the last plans took each, to be made and judged. */
+  #planMs = 0;
   #stagedBytes = 0;
   #floatTimes: readonly NodeTime[] | undefined;
   #cleanSpeedup: MedianInterval | null = null;
@@ -93,6 +88,11 @@ export class Search {
     this.#control = control;
     this.#leastDb = goal.minSqnrDb + goal.flatteryDb;
     this.#clock = new PlanClock(job, planner, goal);
+  }
+
+  /** Time of one run of the float model after clean-up, in milliseconds. */
+  get floatMs(): number {
+    return this.#floatMs;
   }
 
   /** Runs the search from the plan with all nodes on integers. Where it is stopped, gives the best so far. */
@@ -125,19 +125,40 @@ export class Search {
   }
 
   async #conclude(): Promise<SearchResult> {
-    const timed = await this.#time();
-    const best = choosePlan(timed.filter((one) => !this.#out.has(one.contender)), { ...this.#goal, leastDb: this.#leastDb });
-    const noGain = best.integerNodes === 0 ? reasonOfNoGain({ plans: timed, wantedDb: this.#wanted, maxDrop: this.#goal.maxDrop, floatMs: this.#floatMs, graph: this.#planner.of(best.choices).float.graph, times: this.#floatTimes ?? [] }) : null;
+    let timed = await this.#time();
+    let best = this.#choose(timed);
+    let noGain: string | null = null;
+    if (!showsGain(best)) {
+      const first = await this.#whyNoGain(best, timed);
+      const fastest = fastestOnIntegers(timed, (one) => this.#keepsBudget(one));
+      const isStopped = this.#control.isStopped();
+      const again = fastest && !isStopped ? await this.#clock.again(fastest.contender, this.#floatMs) : null;
+      timed = this.#timed();
+      best = this.#choose(timed);
+      if (!isStopped) this.#floatTimes = await this.#profile(this.#planner.of(best.choices).float);
+      if (!showsGain(best)) noGain = afterSecondLook(first, await this.#whyNoGain(best, timed), fastest && { label: fastest.label, speedup: fastest.speedup, again });
+    }
     return {
       planned: best.planned,
       choices: best.choices,
       label: best.label,
       sqnrDb: best.sqnrDb,
+      integerNodes: best.integerNodes,
       candidates: candidatesOf(this.#contenders, timed, best),
       cleanSpeedup: this.#cleanSpeedup,
       noGain,
       changes: [...this.#changes, ...describeMigration(best, this.#contenders), ...describe(best, timed)],
     };
+  }
+
+  #choose(timed: readonly TimedContender[]): TimedContender {
+    return choosePlan(timed.filter((one) => !this.#out.has(one.contender)), { ...this.#goal, leastDb: this.#leastDb });
+  }
+
+  async #whyNoGain(best: TimedContender, plans: readonly TimedContender[]): Promise<NoGainReason> {
+    if (!this.#control.isStopped()) this.#floatTimes ??= await this.#profile(this.#planner.of(best.choices).float);
+    const { maxDrop, prefer } = this.#goal;
+    return reasonOfNoGain({ plans, best, prefer, wantedDb: this.#wanted, maxDrop, floatMs: this.#floatMs, graph: this.#planner.of(best.choices).float.graph, times: this.#floatTimes ?? [] });
   }
 
   get #wanted(): number {
@@ -168,6 +189,7 @@ export class Search {
       return (nodes > 0 || one.isFloat) && !this.#contenders.some((known) => known.key === key) ? [{ ...one, planned: plan, key, integerNodes: nodes }] : [];
     });
     if (planned.length === 0) return [];
+    const begun = performance.now();
     const staged: { model: StagedModel; weightBytes: number; keeps: boolean }[] = [];
     for (const [i, one] of planned.entries()) {
       const { model } = this.#planner.quantize(one.planned);
@@ -180,37 +202,28 @@ export class Search {
     const judged = await judgeStaged(this.#job, staged.map(({ model }) => model), this.#goal.run);
     const contenders = planned.map((one, i): Contender => ({ ...one, ...judged[i]!, weightBytes: staged[i]!.weightBytes, staged: staged[i]!.keeps ? staged[i]!.model : undefined }));
     this.#contenders.push(...contenders);
-    this.#control.onProgress?.(progressOf(this.#contenders));
+    this.#planMs = (performance.now() - begun) / planned.length;
+    this.#control.onProgress?.(progressOf(this.#contenders, this.#goal.budget.totalMs));
     return contenders;
   }
 
-  /** Where sums of products saturate on this machine: weights in fewer bits, or unsigned ones, for which it adds exactly. */
-  async #tryWeights(choices: Choices): Promise<Choices | undefined> {
-    const { otherWeights, run } = this.#goal;
+  #tools() {
+    return { job: this.#job, planner: this.#planner, goal: this.#goal, tryPlans: (those: readonly Proposal[]) => this.#try(those) };
+  }
+
+  /** Other weights, where sums of products saturate on this machine. */
+  async #tryWeights(): Promise<Choices | undefined> {
     const [here] = this.#contenders;
-    if (otherWeights.length === 0 || run !== 'here' || !here) return undefined;
-    const [simulated] = await judgeModels(this.#job, [this.#planner.quantize(here.planned).model], 'simulated');
-    const exact = simulated!.sqnrDb;
-    const showsHere = here.sqnrDb < exact - SATURATION_DB;
-    // What is dynamic saturates in a simulation as well.
-    const mayHide = here.planned.others.size + this.#planner.nodesInBodies().length > 0 && !this.#keepsBudget(here);
-    if (!showsHere && !mayHide) return undefined;
-    const tried = await this.#try(otherWeights.map((weights) => ({ label: `${ALL_STATIC}, ${weightsLabel(weights)}`, choices: { ...choices, weights }, allStatic: true })));
-    // Unsigned weights have slower kernels: they are tried as a whole only, unless nothing else is quiet enough.
-    const signed = tried.filter(({ choices: { weights } }) => weights.weightType === 'int8');
-    const best = [...signed, here].some(({ sqnrDb }) => sqnrDb >= this.#goal.minSqnrDb) ? signed[0] : [...tried].sort((a, b) => b.sqnrDb - a.sqnrDb)[0];
-    if (!best || best.sqnrDb <= here.sqnrDb + SATURATION_DB) return undefined;
-    const message = `${weightsLabel(best.choices.weights)} instead of s8 in 8 bits: sums of u8 × s8 products saturate on this machine, ${here.sqnrDb.toFixed(1)} → ${best.sqnrDb.toFixed(1)} dB (${showsHere ? `${exact.toFixed(1)} dB where they are exact; ` : ''}name the --target to rule this out)`;
-    this.#changes.push({ pass: 'weights', names: [], message });
-    return best.choices;
+    const found = here && (await tryWeights(here, { ...this.#tools(), keepsBudget: (one) => this.#keepsBudget(one) }));
+    if (found) this.#changes.push(found.change);
+    return found?.choices;
   }
 
   /** Scales moved from activations into weights, where the budget is not kept without. */
   async #tryMigration(choices: Choices): Promise<Choices | undefined> {
     const before = this.#contenders.find((one) => one.choices === choices);
     if (!before || !this.#control.rangeSamples || (this.#keepsBudget(before) && !this.#goal.budget.rangesAlways)) return undefined;
-    const tools = { job: this.#job, planner: this.#planner, rangeSamples: this.#control.rangeSamples, goal: this.#goal, tryPlans: (those: readonly Proposal[]) => this.#try(those) };
-    const { kept, tried } = await tryMigration(before, tools);
+    const { kept, tried } = await tryMigration(before, { ...this.#tools(), rangeSamples: this.#control.rangeSamples });
     for (const one of tried) if (one.choices !== kept) this.#out.add(one);
     return kept;
   }
@@ -220,7 +233,7 @@ export class Search {
     const before = this.#contenders.find((one) => one.choices === choices);
     const { rangesAlways, rangesMs } = this.#goal.budget;
     if (!before || (before.sqnrDb >= this.#goal.minSqnrDb && !rangesAlways) || this.#planner.of(choices).select().nodes.size === 0) return undefined;
-    const ranges = await chooseRanges(this.#job, this.#planner, this.#ranges, before, { threads: this.#goal.threads, budgetMs: rangesMs });
+    const ranges = await chooseRanges(this.#job, this.#planner, this.#ranges, before, { threads: this.#goal.threads, budgetMs: Math.min(rangesMs, Math.max(LEAST_RANGES_MS, this.#leftMs())) });
     if (ranges.size === 0) return undefined;
     const [found] = await this.#try([{ label: `${ALL_STATIC}, ranges tensor by tensor`, choices: { ...choices, ranges }, allStatic: true }]);
     if (!found || found.sqnrDb <= before.sqnrDb) return undefined;
@@ -245,29 +258,21 @@ export class Search {
     return (found ?? allFloat).choices;
   }
 
-  /**
-   * Those of nodes that, quietest first, do not go together into what the budget allows beside the noise of all else. `without` gives choices in
-   * which nodes stay as they are. All of them where they are too many to be judged one by one.
-   */
-  async #loudNodes(names: readonly string[], rest: number, without: (names: readonly string[]) => Choices, isLoud: (noise: number) => boolean = () => false): Promise<string[]> {
-    if (names.length < 2 || names.length > MAX_JUDGED_ALONE) return [...names];
-    const models = names.map((name) => this.#planner.quantize(this.#planner.plan(this.#ranges, without(names.filter((other) => other !== name)))).model);
-    const alone = (await judgeModels(this.#job, models, this.#goal.run)).map(({ sqnrDb }, i) => ({ name: names[i]!, noise: Math.max(0, 10 ** (-sqnrDb / 10) - rest) }));
-    const allowed = Math.max(10 ** (-this.#wanted / 10), rest * QUIET_SHARE);
-    let sum = rest;
-    return alone
-      .sort((a, b) => a.noise - b.noise)
-      .flatMap(({ name, noise }) => {
-        sum += noise;
-        return sum > allowed || isLoud(noise) ? [name] : [];
-      });
+  /** Those of nodes that make too much noise beside the rest. `without` gives choices in which nodes stay as they are. */
+  #loudNodes(names: readonly string[], rest: number, without: (names: readonly string[]) => Choices, isLoud?: (noise: number) => boolean): Promise<string[]> {
+    const judgeAlone = async (those: readonly string[]) => {
+      const models = those.map((name) => this.#planner.quantize(this.#planner.plan(this.#ranges, without(those.filter((other) => other !== name)))).model);
+      return (await judgeModels(this.#job, models, this.#goal.run)).map(({ sqnrDb }) => sqnrDb);
+    };
+    return loudNodes(names, { rest, allowed: 10 ** (-this.#wanted / 10), judgeAlone, ...(isLoud && { isLoud }) });
   }
 
   /** The float model after clean-up, as it is and with weights that are integers in the file: what is written where no integers win. */
   async #tryFloat(choices: Choices): Promise<void> {
     if (!this.#goal.mixes || this.#planner.fixed.size > 0) return;
     const storing = (names: readonly string[]) => withStored(this.#planner, choices, names);
-    const storable = this.#planner.storableNodes().map(({ name }) => name);
+    const isTooLate = this.#isLate(2) && this.#contenders.some((one) => one.integerNodes > 0 && this.#keepsBudget(one));
+    const storable = isTooLate ? [] : this.#planner.storableNodes().map(({ name }) => name);
     await this.#try([{ label: 'float after clean-up', choices: storing([]), allStatic: false, isFloat: true }]);
     const [found] = storable.length > 0 ? await this.#try([{ label: 'float, weights stored in 8 bits', choices: storing(storable), allStatic: false, isFloat: true }]) : [];
     if (!found || this.#keepsBudget(found)) return;
@@ -281,31 +286,21 @@ export class Search {
     const start = this.#contenders.find((one) => one.choices === choices);
     if (!start) return;
     const planner = this.#planner.of(choices);
-    const selection = planner.select();
     const { graph } = planner.float;
-    const wholes = (this.#goal.mixes ? OTHER_FORMS : []).map((form) => {
-      const nodes = planner.nodesFor(form).filter(({ name }) => !planner.fixed.has(name));
-      const others = new Map([...choices.others, ...nodes.map(({ name }) => [name, { form, reason: `${form === 'dynamic' ? 'quantized dynamically' : 'its weight is in blocks'}, which was better than static by measurement` }] as const)]);
-      const float = new Map([...selection.nodes.keys()].flatMap(({ name }) => (others.has(name) || planner.fixed.has(name) ? [] : [[name, 'left in float by measurement'] as const])));
-      return { form, nodes, others, float };
-    }).filter(({ nodes }) => nodes.length > 0);
-    await this.#try(
-      wholes.flatMap(({ form, others, float }) => [
-        { label: `products ${FORM_NAMES[form]}, the rest static`, choices: { ...choices, others }, allStatic: false },
-        { label: `products ${FORM_NAMES[form]}, the rest float`, choices: { ...choices, others, float }, allStatic: false },
-      ]),
-    );
-    if (this.#control.isStopped() || this.#goal.prefer === 'integer') return;
-    this.#floatTimes = await this.#profile(planner.float);
+    if (this.#goal.prefer !== 'integer') this.#floatTimes = await this.#profile(planner.float);
+    const isQuiet = this.#keepsBudget(start);
+    const wholes = this.#goal.mixes ? wholeForms(planner, choices, this.#floatTimes, isQuiet) : [];
+    await this.#tryInTime(proposalsOf(wholes, choices, isQuiet, this.#cleanSpeedup?.median ?? 1), isQuiet);
+    if (this.#control.isStopped() || !this.#floatTimes || (isQuiet && this.#isLate())) return;
     const times = timeTable(graph, this.#floatTimes, await this.#profile(planner.quantize(start.planned).model));
     const forms = new Map<string, FormCost[]>();
     for (const { form, nodes, float } of wholes) {
       const inForm = this.#contenders.filter((one) => nodes.every(({ name }) => one.choices.others.get(name)?.form === form));
       const alone = inForm.find((one) => one.choices.float === float) ?? inForm[0];
-      if (alone) for (const [name, cost] of await this.#costsOf(form, nodes, alone)) forms.set(name, [...(forms.get(name) ?? []), cost]);
+      if (alone) for (const [name, cost] of costsOfForm(form, nodes, alone.sqnrDb, await this.#profile(this.#planner.quantize(alone.planned).model))) forms.set(name, [...(forms.get(name) ?? []), cost]);
     }
     const alone = { times, noise: new Map<string, number>(), forms };
-    const costs = this.#keepsBudget(start) ? alone : { ...alone, noise: await this.#noiseOf(choices, alone) };
+    const costs = isQuiet ? alone : { ...alone, noise: await this.#noiseOf(choices, alone) };
     this.#costs = { choices, costs };
     await this.#tryAssignments(choices, costs);
   }
@@ -349,7 +344,12 @@ export class Search {
     }
     if (this.#control.isStopped()) return;
     const settledDb = keptDb ?? budgetDb;
-    await this.#try(otherBiases.slice(0, this.#isLate() ? 1 : undefined).map((bias) => this.#assign(choices, costs, settledDb, bias)));
+    await this.#tryInTime(otherBiases.map((bias) => this.#assign(choices, costs, settledDb, bias)), keptDb !== undefined);
+  }
+
+  /** Tries plans in this order as long as there is time: all of those that there is time for at once, and at least one where none is known that will do. */
+  async #tryInTime(those: readonly Proposal[], isEnough: boolean): Promise<void> {
+    await this.#try(those.slice(0, plansInTime(this.#leftMs(), this.#planMs, isEnough)));
   }
 
   /** The fastest assignment by what was measured, with float time counted `bias` times. */
@@ -363,24 +363,20 @@ export class Search {
     return this.#contenders.find((one) => one.key === key);
   }
 
-  /** Times of nodes in a model in which they are all in one form, and an equal share of its noise for each. */
-  async #costsOf(form: OtherForm, nodes: readonly Node[], { planned, sqnrDb }: Contender): Promise<[string, FormCost][]> {
-    const timeOf = otherFormTime(await this.#profile(this.#planner.quantize(planned).model));
-    const noise = 10 ** (-sqnrDb / 10) / nodes.length;
-    const readers = (value: string) => nodes.filter(({ inputs }) => inputs[0] === value).length;
-    return nodes.map((node) => [node.name, { form, timeMs: timeOf(node, readers), noise }]);
-  }
-
   async #profile(model: Parameters<typeof profileModel>[1]): Promise<NodeTime[]> {
     return profileModel(this.#job, model, this.#floatMs, this.#goal.threads);
   }
 
-  async #time(): Promise<(Timed & { readonly contender: Contender })[]> {
+  async #time(): Promise<TimedContender[]> {
     for (const one of this.#contenders) if (one.integerNodes === 0) this.#clock.set(one, this.#cleanSpeedup);
     const quietest = [...this.#contenders].sort((a, b) => b.sqnrDb - a.sqnrDb);
     const [first, ...good] = this.#contenders.filter((one) => this.#keepsBudget(one)).sort((a, b) => this.#predictedMs(a) - this.#predictedMs(b));
     const ordered = new Set([...(first ? [first] : []), this.#contenders[0]!, ...good, ...quietest]);
     await this.#clock.time([...ordered].filter((one) => !this.#out.has(one)), { floatMs: this.#floatMs, mayWin: (one) => this.#keepsBudget(one), isStopped: this.#control.isStopped });
+    return this.#timed();
+  }
+
+  #timed(): TimedContender[] {
     return this.#contenders.flatMap((contender) => {
       const speedup = this.#clock.speedup(contender);
       return speedup === undefined ? [] : [{ ...contender, contender, speedup }];
@@ -392,7 +388,12 @@ export class Search {
     return this.#costs?.choices.migration === choices.migration && this.#costs ? predictedTime(this.#planner.of(choices), choices, this.#costs.costs) : Infinity;
   }
 
-  #isLate(): boolean {
-    return performance.now() - this.#begun > this.#goal.budget.totalMs;
+  /** Whether the job would take longer than it may if further plans were tried: timing, confirming and checking are still to come. */
+  #isLate(plans = 1): boolean {
+    return plansInTime(this.#leftMs(), this.#planMs, true) < plans;
+  }
+
+  #leftMs(): number {
+    return timeLeft(this.#goal, this.#floatMs, performance.now());
   }
 }

@@ -2,7 +2,8 @@ import type { NodeTime } from '../evaluation/profile-nodes.js';
 import { indexOf } from '../graph/graph-index.js';
 import type { Graph, Node } from '../graph/model.js';
 import type { SelectedNode } from '../quantization/select.js';
-import type { TimeTable } from './fastest-assignment.js';
+import type { FormCost, TimeTable } from './fastest-assignment.js';
+import type { OtherForm } from './planner.js';
 
 /** What the runtime spends on a node beside its kernel: the profile does not count it. */
 const NODE_OVERHEAD_MS = 0.001;
@@ -53,6 +54,14 @@ export function otherFormTime(profile: readonly NodeTime[]): (node: Node, reader
     const quantize = times.get(`${input}_DynamicQuantize`);
     return own + (quantize === undefined ? 0 : (quantize + NODE_OVERHEAD_MS) / Math.max(1, readers(input)));
   };
+}
+
+/** Times of nodes by a profile of a model in which they are all in one form, and an equal share of its noise for each. */
+export function costsOfForm(form: OtherForm, nodes: readonly Node[], sqnrDb: number, profile: readonly NodeTime[]): [string, FormCost][] {
+  const timeOf = otherFormTime(profile);
+  const noise = 10 ** (-sqnrDb / 10) / nodes.length;
+  const readers = (value: string) => nodes.filter(({ inputs }) => inputs[0] === value).length;
+  return nodes.map((node) => [node.name, { form, timeMs: timeOf(node, readers), noise }]);
 }
 
 function timesByName(times: readonly NodeTime[]): Map<string, number> {

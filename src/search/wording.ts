@@ -1,6 +1,11 @@
 import type { Node } from '../graph/model.js';
+import type { MedianInterval } from '../metrics/statistics.js';
 import type { AssignmentCosts } from './fastest-assignment.js';
 import type { Choices, OtherForm, WeightForm } from './planner.js';
+
+/** Plans that a search starts from, in words. */
+export const ALL_STATIC = 'all static';
+export const ALL_DYNAMIC = 'all dynamic';
 
 /** Forms in words. */
 export const FORM_NAMES: Readonly<Record<OtherForm | 'stored', string>> = { dynamic: 'dynamic', blocks: 'in 8-bit blocks', stored: 'in float with weights stored in 8 bits' };
@@ -29,3 +34,8 @@ export function measuredReason(node: Node, selected: Parameters<AssignmentCosts[
 }
 
 const inMs = (time: number) => `${time.toPrecision(3)} ms`;
+
+/** "1.02 × [0.98, 1.05]". */
+export function ratioText(ratio: MedianInterval | null): string {
+  return ratio ? `${ratio.median.toFixed(2)} × [${ratio.low.toFixed(2)}, ${ratio.high.toFixed(2)}]` : 'no known time';
+}

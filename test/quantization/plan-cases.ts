@@ -429,7 +429,56 @@ export const CONVOLUTION_CASES: readonly PlanCase[] = [
       max: as average
       second: uint8 scale 0.01569 zero 64
     `,
-    fused: 'DQ(QLinearConv(MaxPool(QLinearAveragePool(QLinearLeakyRelu(QLinearConv(Q(x)))))))',
+    fused: 'DQ(QLinearConv(MaxPool(QLinearConv(QLinearLeakyRelu(QLinearConv(Q(x)))))))',
+  },
+  {
+    name: 'an AveragePool with zeros at its edges that count, and one with zeros that do not',
+    build: (g) => {
+      const padded = (name: string, x: string, counts: number) => g.op(name, 'AveragePool', [x], { attributes: { kernel_shape: [3, 3], ...SAME_PADS, count_include_pad: counts } });
+      g.output(conv(g, 'third', padded('without', conv(g, 'second', padded('with', conv(g, 'first', image(g)), 1)), 0)));
+    },
+    plan: `
+      first Conv: reads 0:x, 1:int8@0, 2:int32@0, makes first
+      with AveragePool: reads 0:first, makes with
+      second Conv: reads 0:with, 1:int8@0, 2:int32@0, makes second
+      without AveragePool: reads 0:second, makes without
+      third Conv: reads 0:without, 1:int8@0, 2:int32@0, makes third
+      --
+      x: uint8 scale 0.01569 zero 64
+      first: uint8 scale 0.01569 zero 64
+      with: uint8 scale 0.01569 zero 64
+      second: uint8 scale 0.01569 zero 64
+      without: uint8 scale 0.01569 zero 64
+      third: uint8 scale 0.01569 zero 64
+    `,
+    fused: 'DQ(QLinearConv(QLinearAveragePool(QLinearConv(QLinearConv(QLinearConv(Q(x)))))))',
+  },
+  {
+    name: 'a BatchNormalization before its convolution, with a Relu between them',
+    build: (g) => {
+      const sum = g.op('sum', 'Add', [conv(g, 'first', image(g)), conv(g, 'beside', 'x')]);
+      const channels = (name: string, at: (c: number) => number) => g.floats(name, Array.from({ length: CHANNELS }, (_, c) => at(c)));
+      const normed = g.op('norm', 'BatchNormalization', [sum, channels('gain', (c) => (c % 3) - 0.9), channels('shift', (c) => Math.sin(c)), channels('mean', (c) => c / 20), channels('variance', (c) => 0.2 + c / 8)]);
+      g.output(conv(g, 'second', g.op('relu', 'Relu', [normed])));
+      g.output(g.op('rest', 'Tanh', [sum]));
+    },
+    plan: `
+      first Conv: reads 0:x, 1:int8@0, 2:int32@0, makes first
+      beside Conv: reads 0:x, 1:int8@0, 2:int32@0, makes beside
+      sum Add: reads 0:first 1:beside, makes sum
+      norm BatchNormalization: reads 0:sum, makes relu
+      relu Relu: part of norm
+      second Conv: reads 0:relu, 1:int8@0, 2:int32@0, makes second
+      rest Tanh: float, Tanh has no integer kernel in onnxruntime
+      --
+      x: uint8 scale 0.01569 zero 64
+      first: uint8 scale 0.01569 zero 64
+      beside: uint8 scale 0.01569 zero 64
+      sum: uint8 scale 0.01569 zero 64
+      relu: uint8 scale 0.01176 zero 0
+      second: uint8 scale 0.01569 zero 64
+    `,
+    fused: 'DQ(QLinearConv(QLinearConv(QLinearAdd(QLinearConv(Q(x)), QLinearConv(Q(x)))))); Tanh(DQ(QLinearAdd…))',
   },
   {
     name: 'operators with and without a kernel in a row',

@@ -91,9 +91,9 @@ test('describeQuantize: everything that happened', () => {
     '',
     'Range methods tried',
     '  method   SQNR of the worst output',
-    '  minmax                               30.3 dB',
-    '  mse                                  35.0 dB  chosen',
-    '  entropy                                  n/a',
+    '  minmax                    30.3 dB',
+    '  mse                       35.0 dB  chosen',
+    '  entropy                       n/a',
     '',
     'Decisions (6 nodes)',
     '  operator  quantized  float  why not quantized',
@@ -110,7 +110,7 @@ test('describeQuantize: everything that happened', () => {
 
 test('describeQuantize: how many plans were judged on the samples that were held out', () => {
   const confirmation = (label: string, holds: boolean) => ({ label, samples: 12, sqnrDb: holds ? 25 : 15, drop: null, speedup: null, holds });
-  const figures = (confirmations: NonNullable<QuantizeResult['search']>['confirmations']) => lines({ ...base, search: { candidates: [], cleanSpeedup: null, noGain: null, confirmations } }).find((line) => line.includes('figures from'));
+  const figures = (confirmations: NonNullable<QuantizeResult['search']>['confirmations']) => lines({ ...base, search: { candidates: [], cleanSpeedup: null, integerNodes: 1, noGain: null, confirmations } }).find((line) => line.includes('figures from'));
   assert.match(figures([confirmation('a', true)])!, /12 samples, held out from ranges and choices$/);
   assert.match(figures([confirmation('a', false), confirmation('b', true)])!, /12 samples, held out from ranges, and from choices but for the last one among 2 plans that were judged on them$/);
 });

@@ -78,7 +78,7 @@ export function randomProblem(seed: number): Problem {
     values.push(...outputs);
     if (selected.length === 7 || chance(0.2)) continue;
     const activations = inputs.flatMap((_, input) => (input === 0 || chance(0.7) ? [input] : []));
-    selected.push({ node, rule: OPERATOR_RULES[0]!, activations, constants: [], weight: undefined, biasAdd: undefined, absorbed: undefined, ends: outputs, quantizesOutput: chance(0.8) });
+    selected.push({ node, rule: OPERATOR_RULES[0]!, activations, constants: [], weight: undefined, depthwise: undefined, biasAdd: undefined, absorbed: undefined, ends: outputs, quantizesOutput: chance(0.8) });
   }
   const outputs = values.slice(2).filter((_, i) => i === values.length - 3 || chance(0.15));
   const tensors = (names: readonly string[]) => names.map((name) => ({ name, type: { kind: 'none' } as const }));

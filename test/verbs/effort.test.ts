@@ -8,6 +8,7 @@ import { calibrate, quantize, readModel, type QuantizeOptions, type QuantizeResu
 import { listSamples, partitionSamples } from '../../src/partition-samples.js';
 import { RuntimeHost } from '../../src/runtime/host.js';
 import { stagedFile } from '../../src/runtime/staged-model.js';
+import { showsGain } from '../../src/search/choose-plan.js';
 import { writeSamples, writeTinyModel } from '../cli/tiny-model.js';
 import { sampleModels } from '../helpers/shared-models.js';
 import { QUANTIZE } from './interface.js';
@@ -147,6 +148,18 @@ describe('quantize with effort normal', () => {
     assert.equal(integer.chosen.integerNodes, Math.max(...integer.good.map(({ integerNodes }) => integerNodes)));
     const size = await figures('size');
     assert.equal(size.chosen.weightBytes, Math.min(...size.good.map(({ weightBytes }) => weightBytes)));
+  });
+
+  test('says where integers that were chosen show no gain by a second measurement', async () => {
+    const { search, warnings } = await make(tiny('no-gain'), 'no-gain.onnx', { prefer: 'integer', minSqnr: 5 });
+    const chosen = search!.candidates.find((candidate) => candidate.chosen)!;
+    assert.ok(chosen.integerNodes > 0 && search!.integerNodes === chosen.integerNodes);
+    const [last] = search!.confirmations.slice(-1);
+    assert.equal(search!.noGain === null, showsGain({ integerNodes: chosen.integerNodes, speedup: last!.speedup }));
+    const warning = warnings.find(({ code }) => code === 'no-gain');
+    assert.equal(warning === undefined, search!.noGain === null);
+    // Three products of a few microseconds: conversions take longer.
+    assert.match(warning!.message, /shows no gain over float: .*measured again/);
   });
 
   test('writes nothing where a required speed-up is not reached', async () => {
