@@ -15,13 +15,13 @@ import { runPasses, type Change, type Pass } from './passes/pass.js';
 import { prune } from './passes/prune.js';
 import { removeIdentity } from './passes/remove-identity.js';
 import { upgradeOpset } from './passes/upgrade-opset.js';
-import { widenFloat16 } from './passes/widen-float16.js';
+import { removeIdleCasts, widenFloat16 } from './passes/widen-float16.js';
 import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
 import { liftQOperators } from './quantization/lift-qoperators.js';
 import { activationInputs, ruleOf } from './quantization/operator-rules.js';
 import type { PlannedTensor, QuantizationPlan } from './quantization/plan.js';
 import type { Range } from './quantization/plan-static.js';
-import { arrangePairs } from './quantization/qat-arrange.js';
+import { arrangePairs, keepRoundings } from './quantization/qat-arrange.js';
 import { quantizeBiases } from './quantization/qat-biases.js';
 import { compactPairs } from './quantization/qat-compact.js';
 import { removeDangling } from './quantization/qat-dangling.js';
@@ -77,7 +77,7 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   clock.lap('read');
 
   const types = await inferTypes(host, prepared.model, folder);
-  const stored = runPasses(prepared.model, [foldWeights, foldWeightsOfBodies, foldFollowers, arrangePairs, (current) => completeFromOperators(current, { averages: !data }), arrangePairs]);
+  const stored = runPasses(prepared.model, [(current) => removeIdleCasts(current, types), foldWeights, foldWeightsOfBodies, foldFollowers, arrangePairs, (current) => completeFromOperators(current, { averages: !data }), arrangePairs]);
   const changes: Change[] = [...prepared.changes, ...stored.changes];
   clock.lap('plan');
   const completed = await completePairs(job, stored.model, target, samples);
@@ -155,8 +155,8 @@ async function prepareTrained(host: RuntimeHost, model: Model, folder: string): 
 /** What follows from the types that a target multiplies. */
 function typePasses(target: Target, types: ValueTypes): Pass[] {
   const biases: Pass = (model) => quantizeBiases(model, types);
-  if (target.activationType !== 'uint8') return [biases];
-  return target.reduceRange ? [shiftActivations, shiftWeights, biases] : [shiftActivations, biases];
+  if (target.activationType !== 'uint8') return [keepRoundings, biases];
+  return target.reduceRange ? [shiftActivations, keepRoundings, shiftWeights, biases] : [shiftActivations, keepRoundings, biases];
 }
 
 interface CompletedPairs {

@@ -61,7 +61,11 @@ export function shiftActivations(model: Model): PassResult {
   }
   if (shifted.length === 0) return { model, changes: left };
   const message = `${shifted.length} s8 activations became u8 with a zero point raised by 128, which is exact`;
-  return passResult(model, editor.finish(), [{ pass: 'u8-activations', names: shifted, message }, ...left]);
+  // Exporters declare the types of values in between too.
+  const retyped = new Set([...converted].flatMap((node) => (isDequantizeLinear(node) ? [] : node.outputs)));
+  const shiftedGraph = editor.finish();
+  const valueInfo = shiftedGraph.valueInfo.filter(({ name }) => !retyped.has(name));
+  return passResult(model, { ...shiftedGraph, valueInfo }, [{ pass: 'u8-activations', names: shifted, message }, ...left]);
 }
 
 interface Component {
