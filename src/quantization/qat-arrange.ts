@@ -1,11 +1,11 @@
 import { createNode } from '../graph/graph-editor.js';
 import { soleReader, type GraphIndex } from '../graph/graph-index.js';
-import type { Model } from '../graph/model.js';
+import type { Model, Node } from '../graph/model.js';
 import { passResult, runPasses, type Change, type PassResult } from '../passes/pass.js';
 import { integerScalar, quantizeValue } from '../tensor/affine.js';
 import { ruleOf } from './operator-rules.js';
 import { boundsOf, isActivation, isDequantizedValue, PairEditor, parametersOf, quantizersOf, readsIntegers, sourceOf } from './qat-pairs.js';
-import { dequantizerOf, integerLimits, isPerTensor, isQuantizeLinear, labelOf, quantizerOf, rangeOfQuantizer, sameMapping } from './qat-quantizer.js';
+import { dequantizerOf, integerLimits, isPerTensor, isQuantizeLinear, labelOf, quantizerOf, rangeOfQuantizer, sameMapping, type Quantizer } from './qat-quantizer.js';
 
 /** Joins several QuantizeLinear nodes that make the same integers of one value. */
 export function mergeQuantizers(model: Model): PassResult {
@@ -70,7 +70,8 @@ export function shareQuantized(model: Model): PassResult {
 
 /**
  * Gives operators that only move elements Q/DQ on both sides, where one side has them: before and behind it stand the same integers, so the
- * results do not change. A Q behind a Concat goes before each of its inputs likewise.
+ * results do not change. A Q behind a Concat goes before each of its inputs likewise, and the pair before a Relu or Clip behind it too, where the
+ * bounds are numbers that the pair can stand for.
  */
 export function completeCarriers(model: Model): PassResult {
   const added: string[] = [];
@@ -83,7 +84,15 @@ export function completeCarriers(model: Model): PassResult {
       const rule = ruleOf(node);
       const isConcat = node.opType === 'Concat' && rule !== undefined;
       const [output = '', ...others] = node.outputs;
-      if ((rule?.kind !== 'carrier' && !isConcat) || rule.obstacle?.(node) || others.some(Boolean) || added.length > before) continue;
+      if (others.some(Boolean) || added.length > before) continue;
+      if (isActivation(node)) {
+        const ahead = dequantizerOf(index, node.inputs[0]);
+        if (!ahead || quantizersOf(index, output).length > 0 || !keepsGrid(index, node, ahead) || !leadsToIntegers(index, output)) continue;
+        pairs.quantizeForAll(node, output, parametersOf(ahead));
+        added.push(output);
+        continue;
+      }
+      if ((rule?.kind !== 'carrier' && !isConcat) || rule.obstacle?.(node)) continue;
       const inputs = isConcat ? node.inputs.map((_, i) => i) : [0];
       const behind = index.isOutput(output) ? undefined : quantizersOf(index, output);
       if (behind?.length === 1 && index.uses(output).length === 1) {
@@ -108,10 +117,24 @@ export function completeCarriers(model: Model): PassResult {
   return passResult(model, graph, added.length > 0 ? [{ pass: 'complete-carriers', names: added, message }] : []);
 }
 
+/** Whether what a Relu or Clip makes of a quantizer's numbers are numbers of the quantizer. */
+function keepsGrid(index: GraphIndex, node: Node, quantizer: Quantizer): boolean {
+  const bounds = boundsOf(index, node);
+  const limits = integerLimits(quantizer.dtype);
+  if (!bounds || !limits || !isPerTensor(quantizer)) return false;
+  const [low, high] = rangeOfQuantizer(quantizer);
+  const [scale, zeroPoint] = [quantizer.scales[0]!, quantizer.zeroPoints[0]!];
+  return bounds.every((bound) => bound <= low || bound >= high || Math.fround((quantizeValue(bound, scale, zeroPoint, ...limits) - zeroPoint) * scale) === bound);
+}
+
+/** Averages, whose range keeps within that of their input. */
+export const AVERAGES: ReadonlySet<string> = new Set(['AveragePool', 'GlobalAveragePool']);
+
 /** Whether an integer kernel could read a value if it were quantized, at once or behind operators that move elements. */
 export function leadsToIntegers(index: GraphIndex, value: string): boolean {
   return index.uses(value).some(({ node, input }) => {
     const rule = ruleOf(node);
+    if (input === 0 && (isActivation(node) || AVERAGES.has(node.opType)) && node.domain === '' && leadsToIntegers(index, node.outputs[0]!)) return true;
     if (!rule || input < 0 || rule.obstacle?.(node)) return false;
     if (rule.kind === 'carrier') return input === 0 && node.outputs.some((output) => output && leadsToIntegers(index, output));
     const others = (rule.activations === 'all' ? node.inputs.map((_, i) => i) : rule.kind === 'compute' ? [0, 1] : rule.activations).filter((i) => i !== input);

@@ -55,6 +55,16 @@ const CASES: readonly ArrangeCase[] = [
     after: ['QLinearConv'],
   },
   {
+    name: 'a Relu of quantized numbers that training left without a pair takes that before it',
+    build: (g) => {
+      const relu = g.op('r', 'Relu', [g.pair(conv(g, 'c', g.pair(image(g))))]);
+      g.output(g.pair(conv(g, 'd', relu)));
+    },
+    pass: completeCarriers,
+    before: ['Conv', 'QLinearConv'],
+    after: ['QLinearConv', 'QLinearConv'],
+  },
+  {
     name: 'a Q behind a MaxPool goes before it too, and a DQ before a Flatten behind it',
     build: (g) => {
       const pooled = g.op('p', 'MaxPool', [conv(g, 'c', g.pair(image(g)))], { attributes: { kernel_shape: [2, 2], strides: [2, 2] } });
@@ -239,6 +249,24 @@ describe('pairs that training left out', () => {
     assert.deepEqual(await fusedKernels(completed), { kernels: ['QLinearConv', 'QLinearMatMul'], pairs: 2 });
     const only = { ...model, graph: { ...model.graph, outputs: [{ name: 'half_q_dq', type: { kind: 'none' } as const }] } };
     await assertExact(only, completeFromOperators(only));
+  });
+
+  test('a Clip whose bound is between two of its pair\'s numbers does not take that pair', () => {
+    const clip = (high: number) => {
+      const g = new GraphBuilder();
+      g.output(g.pair(conv(g, 'd', g.op('r', 'Clip', [g.pair(image(g)), g.floats('low', [-5], []), g.floats('high', [high], [])]))));
+      return completeCarriers(g.model()).changes.length;
+    };
+    assert.deepEqual([clip(0.5), clip(0.51)], [1, 0]);
+  });
+
+  test('an average behind a MaxPool counts as what an integer kernel reads', async () => {
+    const g = new GraphBuilder();
+    const pooled = g.op('p', 'MaxPool', [g.pair(conv(g, 'c', g.pair(image(g))))], { attributes: { kernel_shape: [2, 2], strides: [2, 2] } });
+    const flat = g.op('f', 'Flatten', [g.op('mean', 'GlobalAveragePool', [pooled])]);
+    g.output(g.pair(g.op('m', 'MatMul', [flat, g.quantizedWeight('w', [4, 5])])));
+    const { model } = runPasses(g.model(), [arrangePairs, (m) => completeFromOperators(m), arrangePairs]);
+    assert.deepEqual(await fusedKernels(model), { kernels: ['QLinearConv', 'QLinearMatMul'], pairs: 2 });
   });
 
   test('pairs between float operators are taken out, those at a graph output with its name kept', () => {
