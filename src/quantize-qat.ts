@@ -32,6 +32,7 @@ import { completeFromData, completeFromOperators, missingPairs } from './quantiz
 import { isActivation, isDequantizedAnyhow, quantizersOf, readsIntegers, sourceOf } from './quantization/qat-pairs.js';
 import { checkQuantizers, isDequantizeLinear, isPerTensor, isQuantizeLinear, labelOf, quantizerOf, scalarParameters } from './quantization/qat-quantizer.js';
 import { shiftActivations, shiftWeights } from './quantization/qat-signedness.js';
+import { spreadWeights } from './quantization/qat-spread.js';
 import { foldWeights, foldWeightsOfBodies } from './quantization/qat-weights.js';
 import type { ValueTypes } from './quantization/select.js';
 import { targetOf, type Target } from './quantization/target.js';
@@ -46,6 +47,9 @@ import { representableRange, type QuantizedType } from './tensor/affine.js';
 
 /** Operator set from which Clip works on the integers of activations. */
 const MIN_OPSET = 12;
+
+/** Largest magnitude of an s8 weight, and of one whose products with u8 add up in 16 bits. */
+const [MAX_WEIGHT, MAX_REDUCED] = [127, 64];
 
 /** Rounds of taking dangling pairs out; each makes others dangle at most once, and real models need one or two. */
 const MAX_ROUNDS = 8;
@@ -161,9 +165,10 @@ async function prepareTrained(host: RuntimeHost, model: Model, folder: string): 
 
 /** What follows from the types that a target multiplies. */
 function typePasses(target: Target, types: ValueTypes): Pass[] {
+  const spread: Pass = (model) => spreadWeights(model, target.reduceRange ? MAX_REDUCED : MAX_WEIGHT);
   const biases: Pass = (model) => quantizeBiases(model, types);
-  if (target.activationType !== 'uint8') return [keepRoundings, biases];
-  return target.reduceRange ? [shiftActivations, keepRoundings, shiftWeights, biases] : [shiftActivations, keepRoundings, biases];
+  if (target.activationType !== 'uint8') return [keepRoundings, spread, biases];
+  return target.reduceRange ? [shiftActivations, keepRoundings, spread, shiftWeights, biases] : [shiftActivations, keepRoundings, spread, biases];
 }
 
 interface CompletedPairs {
