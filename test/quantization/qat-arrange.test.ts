@@ -12,6 +12,7 @@ import { shiftActivations, shiftWeights } from '../../src/quantization/qat-signe
 import { fuse } from '../helpers/fuse.js';
 import { GraphBuilder, SAME_PADS, type PairSpec } from '../helpers/graph-builder.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
+import { integerScalar } from '../../src/tensor/affine.js';
 import { runModel } from '../helpers/run-model.js';
 import { feedsFor } from '../helpers/same-outputs.js';
 import { assertExact, fusedKernels, operators } from './qat-model.js';
@@ -198,6 +199,17 @@ describe('rearrangements that keep every bit', () => {
     const { model, changes } = shiftActivations(g.model());
     assert.deepEqual(model, g.model());
     assert.match(changes[0]!.message, /stays s8: the output "x_q" gives the integers/);
+  });
+
+  test('weights of 8 bits stay s8 beside activations of 7', () => {
+    const changes = (top: number) => {
+      const g = new GraphBuilder();
+      const bound = (name: string, value: number) => g.constant(name, integerScalar('uint8', value));
+      const clipped = g.op('clip', 'Clip', [g.quantize(g.input('x', [3, 16]), { zeroPoint: 64 }), bound('low', 0), bound('top', top)]);
+      g.output(g.pair(g.op('y', 'MatMul', [g.dequantize(clipped, { zeroPoint: 64 }), wideWeight(g)])));
+      return shiftWeights(g.model()).changes.length;
+    };
+    assert.deepEqual([changes(127), changes(130)], [0, 1]);
   });
 
   test('weights of 4 bits stay s8: their products fit', () => {
