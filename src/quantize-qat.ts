@@ -24,6 +24,7 @@ import type { Range } from './quantization/plan-static.js';
 import { arrangePairs, keepRoundings } from './quantization/qat-arrange.js';
 import { quantizeBiases } from './quantization/qat-biases.js';
 import { recoverGrids } from './quantization/qat-grid.js';
+import { takeOutChannelScales } from './quantization/qat-channels.js';
 import { compactPairs } from './quantization/qat-compact.js';
 import { removeDangling } from './quantization/qat-dangling.js';
 import { hasFakeQuantize, recognizeFakeQuantize, roundedValues } from './quantization/qat-fake-quantize.js';
@@ -81,7 +82,7 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   clock.lap('read');
 
   const types = await inferTypes(host, prepared.model, folder);
-  const stored = runPasses(prepared.model, [(current) => removeIdleCasts(current, types), recoverGrids, foldWeights, foldWeightsOfBodies, foldFollowers, arrangePairs, (current) => completeFromOperators(current, { averages: !data }), arrangePairs]);
+  const stored = runPasses(prepared.model, [(current) => removeIdleCasts(current, types), recoverGrids, foldWeights, foldWeightsOfBodies, (current) => takeOutChannelScales(current, types), foldFollowers, arrangePairs, (current) => completeFromOperators(current, { averages: !data }), arrangePairs]);
   const changes: Change[] = [...prepared.changes, ...stored.changes];
   clock.lap('plan');
   const completed = await completePairs(job, stored.model, target, samples);
