@@ -15,22 +15,25 @@ import { runPasses, type Change, type Pass } from './passes/pass.js';
 import { prune } from './passes/prune.js';
 import { removeIdentity } from './passes/remove-identity.js';
 import { upgradeOpset } from './passes/upgrade-opset.js';
-import { widenFloat16 } from './passes/widen-float16.js';
+import { removeIdleCasts, widenFloat16 } from './passes/widen-float16.js';
 import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
 import { liftQOperators } from './quantization/lift-qoperators.js';
 import { activationInputs, ruleOf } from './quantization/operator-rules.js';
 import type { PlannedTensor, QuantizationPlan } from './quantization/plan.js';
 import type { Range } from './quantization/plan-static.js';
-import { arrangePairs } from './quantization/qat-arrange.js';
+import { arrangePairs, keepRoundings } from './quantization/qat-arrange.js';
 import { quantizeBiases } from './quantization/qat-biases.js';
+import { recoverGrids } from './quantization/qat-grid.js';
+import { takeOutChannelScales } from './quantization/qat-channels.js';
 import { compactPairs } from './quantization/qat-compact.js';
 import { removeDangling } from './quantization/qat-dangling.js';
-import { hasFakeQuantize, recognizeFakeQuantize } from './quantization/qat-fake-quantize.js';
+import { hasFakeQuantize, recognizeFakeQuantize, roundedValues } from './quantization/qat-fake-quantize.js';
 import { foldFollowers } from './quantization/qat-followers.js';
 import { completeFromData, completeFromOperators, missingPairs } from './quantization/qat-missing.js';
 import { isActivation, isDequantizedAnyhow, quantizersOf, readsIntegers, sourceOf } from './quantization/qat-pairs.js';
 import { checkQuantizers, isDequantizeLinear, isPerTensor, isQuantizeLinear, labelOf, quantizerOf, scalarParameters } from './quantization/qat-quantizer.js';
 import { shiftActivations, shiftWeights } from './quantization/qat-signedness.js';
+import { spreadWeights } from './quantization/qat-spread.js';
 import { foldWeights, foldWeightsOfBodies } from './quantization/qat-weights.js';
 import type { ValueTypes } from './quantization/select.js';
 import { targetOf, type Target } from './quantization/target.js';
@@ -46,6 +49,9 @@ import { representableRange, type QuantizedType } from './tensor/affine.js';
 /** Operator set from which Clip works on the integers of activations. */
 const MIN_OPSET = 12;
 
+/** Largest magnitude of an s8 weight, and of one whose products with u8 add up in 16 bits. */
+const [MAX_WEIGHT, MAX_REDUCED] = [127, 64];
+
 /** Rounds of taking dangling pairs out; each makes others dangle at most once, and real models need one or two. */
 const MAX_ROUNDS = 8;
 
@@ -53,7 +59,7 @@ const MAX_ROUNDS = 8;
 export function carriesQdq(model: Model): boolean {
   const nodes = [...allNodes(model.graph)];
   if (nodes.some((node) => isQuantizeLinear(node) || isDequantizeLinear(node) || node.opType.startsWith('QLinear') || node.opType === 'QGemm')) return true;
-  return nodes.some(({ opType }) => opType === 'Round') && hasFakeQuantize(liftConstants(model).model);
+  return nodes.some(({ opType }) => opType === 'Round') && hasFakeQuantize(runPasses(model, [liftConstants, closeInitializers, removeIdentity]).model);
 }
 
 /**
@@ -65,19 +71,18 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   refuseTrainedOptions(options);
   const target = targetOf(options.target ?? QUANTIZE_DEFAULTS.target);
   const folder = dirname(options.model);
-  if (!carriesQdq(model)) {
-    throw new QdqError('usage', `${options.model} carries no Q/DQ and no fake quantization that --mode qat could keep`, 'Quantize it with --mode static and --data, or with --mode dynamic.');
-  }
+  requireTrained(options.model, model);
   checkQuantizers(model.graph);
   const before = await runsBefore(job);
   const prepared = await prepareTrained(host, model, folder);
   await checkUpgrade(job, prepared.upgraded);
   checkQuantizers(prepared.model.graph);
+  requireTrained(options.model, prepared.model);
   const samples = listed && partitionSamples(await listed);
   clock.lap('read');
 
   const types = await inferTypes(host, prepared.model, folder);
-  const stored = runPasses(prepared.model, [foldWeights, foldWeightsOfBodies, foldFollowers, arrangePairs, (current) => completeFromOperators(current, { averages: !data }), arrangePairs]);
+  const stored = runPasses(prepared.model, [(current) => removeIdleCasts(current, types), recoverGrids, foldWeights, foldWeightsOfBodies, (current) => takeOutChannelScales(current, types), foldFollowers, arrangePairs, (current) => completeFromOperators(current, { averages: !data }), arrangePairs]);
   const changes: Change[] = [...prepared.changes, ...stored.changes];
   clock.lap('plan');
   const completed = await completePairs(job, stored.model, target, samples);
@@ -116,6 +121,11 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   };
 }
 
+function requireTrained(path: string, model: Model): void {
+  if (carriesQdq(model)) return;
+  throw new QdqError('usage', `${path} carries no Q/DQ and no fake quantization that --mode qat could keep`, 'Quantize it with --mode static and --data, or with --mode dynamic.');
+}
+
 /** What the model ran as when it came in; `rejected` with the runtime's words where it refuses it. Undefined without verification. */
 async function runsBefore({ host, options }: QuantizeJob): Promise<{ text: string; rejected: boolean } | undefined> {
   if (options.verify === false) return undefined;
@@ -143,7 +153,9 @@ interface PreparedTrained {
 /** Brings constants to light and fake quantization into the form of Q/DQ; nothing that a Q or DQ does is folded. */
 async function prepareTrained(host: RuntimeHost, model: Model, folder: string): Promise<PreparedTrained> {
   const lifted = runPasses(model, [liftConstants, (current) => upgradeOpset(current, MIN_OPSET), closeInitializers, removeIdentity]);
-  const recognized = runPasses(lifted.model, [recognizeFakeQuantize, liftQOperators]);
+  // Scales that the graph computes from constants come to light before what they round is folded.
+  const scales = hasFakeQuantize(lifted.model) ? await foldConstants(lifted.model, constantEvaluator(host, folder), roundedValues(lifted.model)) : lifted;
+  const recognized = runPasses(scales.model, [recognizeFakeQuantize, liftQOperators]);
   const folded = await foldConstants(recognized.model, constantEvaluator(host, folder));
   const widened = widenFloat16(folded.model, (node) => isQuantizeLinear(node) || isDequantizeLinear(node));
   const cleaned = runPasses(widened.model, [prune, scalarParameters]);
@@ -154,9 +166,10 @@ async function prepareTrained(host: RuntimeHost, model: Model, folder: string): 
 
 /** What follows from the types that a target multiplies. */
 function typePasses(target: Target, types: ValueTypes): Pass[] {
+  const spread: Pass = (model) => spreadWeights(model, target.reduceRange ? MAX_REDUCED : MAX_WEIGHT);
   const biases: Pass = (model) => quantizeBiases(model, types);
-  if (target.activationType !== 'uint8') return [biases];
-  return target.reduceRange ? [shiftActivations, shiftWeights, biases] : [shiftActivations, biases];
+  if (target.activationType !== 'uint8') return [keepRoundings, spread, biases];
+  return target.reduceRange ? [shiftActivations, keepRoundings, spread, shiftWeights, biases] : [shiftActivations, keepRoundings, spread, biases];
 }
 
 interface CompletedPairs {

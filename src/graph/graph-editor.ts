@@ -99,9 +99,16 @@ export class GraphEditor {
       nodes: topologicalOrder(renamed),
       initializers: this.#initializers,
       inputs: this.#inputs,
+      // Exporters declare the types of constants too, which may have others now.
+      valueInfo: this.graph.valueInfo.filter((info) => !contradicts(info, this.#initializers.get(info.name))),
     };
     return withoutUnreadConstants(graph, this.graph);
   }
+}
+
+function contradicts({ type }: ValueInfo, constant: Tensor | undefined): boolean {
+  if (!constant || type.kind !== 'tensor') return false;
+  return type.dtype !== constant.dtype || (type.shape !== undefined && type.shape.join() !== constant.dims.join());
 }
 
 /** The node reading other values, its bodies' captures included; the same node where nothing changed. */

@@ -1,6 +1,7 @@
 import { createNode, GraphEditor } from '../graph/graph-editor.js';
 import { indexOf, soleReader, type GraphIndex } from '../graph/graph-index.js';
 import type { Model, Node } from '../graph/model.js';
+import { constantNodes } from '../passes/fold-constants.js';
 import { passResult, type PassResult } from '../passes/pass.js';
 import { prune } from '../passes/prune.js';
 import { integerScalar } from '../tensor/affine.js';
@@ -27,8 +28,9 @@ interface FakeQuantize {
 
 /**
  * Replaces fake quantization that is spelled out in arithmetic (Div or Mul, Round, Clip, Mul) by QuantizeLinear and DequantizeLinear, constants
- * by their integers at once. A range narrower than the integer type stays as a Clip of the integers. The results are the same, except that
- * where an odd zero point is added before rounding, exact halves are rounded to the other side.
+ * by their integers at once. Bounds may stand before rounding or behind it, as Clip or as Min and Max, and a straight-through estimator around it all.
+ * A range narrower than the integer type stays as a Clip of the integers. The results are the same, except that where an odd zero point is added
+ * before rounding, exact halves are rounded to the other side, and for what float32 loses in a straight-through estimator.
  */
 export function recognizeFakeQuantize(model: Model): PassResult {
   const index = indexOf(model.graph);
@@ -47,38 +49,135 @@ export function recognizeFakeQuantize(model: Model): PassResult {
   return { ...result, model: prune(result.model).model };
 }
 
-/** Whether a graph spells fake quantization out. */
+/**
+ * Whether a graph spells fake quantization out. Where its scales are computed from constants, only folding tells what they are: then a Round behind a
+ * division and before a multiplication by such, with nothing but sums and bounds between, counts as one.
+ */
 export function hasFakeQuantize(model: Model): boolean {
-  const index = indexOf(model.graph);
-  return model.graph.nodes.some((node) => node.opType === 'Round' && node.domain === '' && fakeQuantizeAround(index, node) !== undefined);
+  const { graph } = model;
+  const index = indexOf(graph);
+  const rounds = graph.nodes.filter(({ opType, domain }) => opType === 'Round' && domain === '');
+  if (rounds.some((round) => fakeQuantizeAround(index, round) !== undefined)) return true;
+  const computed = rounds.length > 0 ? new Set([...constantNodes(graph)].flatMap((node) => node.outputs)) : new Set();
+  return computed.size > 0 && rounds.some((round) => isLikeFakeQuantize(index, round, (value) => computed.has(value)));
+}
+
+/** Whether the operators around a Round are those of fake quantization, some of its constants being computed. */
+function isLikeFakeQuantize(index: GraphIndex, round: Node, isComputed: (value: string) => boolean): boolean {
+  const isConstant = (value: string) => value === '' || isComputed(value) || index.constant(value) !== undefined;
+  const chain: Node[] = [];
+  let after = soleReader(index, round.outputs[0]!);
+  for (; after && BETWEEN.has(after.opType); after = soleReader(index, after.outputs[0]!)) chain.push(after);
+  if (after?.opType !== 'Mul') return false;
+  let value = round.inputs[0]!;
+  let before = index.producer(value);
+  for (; before && !isConstant(value) && BETWEEN.has(before.opType); before = index.producer(value)) {
+    chain.push(before);
+    value = before.inputs.find((input) => !isConstant(input)) ?? '';
+  }
+  const divided = isConstant(value) ? [] : before && (before.opType === 'Div' || before.opType === 'Mul') ? [before] : undefined;
+  if (!divided) return false;
+  const factors = [after, ...divided];
+  return factors.every((node) => node.inputs.some(isConstant)) && [...factors, ...chain].some((node) => node.inputs.some(isComputed));
+}
+
+/** What may stand between rounding and the scales: zero points and bounds. */
+const BETWEEN: ReadonlySet<string> = new Set(['Add', 'Sub', 'Clip', 'Min', 'Max', 'Cast']);
+
+/** Values that fold into a constant must not swallow: what was rounded, while the scales around it are folded. */
+export function roundedValues({ graph }: Model): Set<string> {
+  return new Set(graph.nodes.flatMap(({ opType, domain, outputs }) => (opType === 'Round' && domain === '' ? outputs : [])));
 }
 
 function fakeQuantizeAround(index: GraphIndex, round: Node): FakeQuantize | undefined {
-  let rounded = round.outputs[0]!;
-  let clip = soleReader(index, rounded);
-  const shifted = clip && addedScalar(index, clip, rounded);
-  if (clip && shifted !== undefined) {
-    rounded = clip.outputs[0]!;
-    clip = soleReader(index, rounded);
+  let value = round.outputs[0]!;
+  let next = soleReader(index, value);
+  const shifted = next && addedScalar(index, next, value);
+  if (next && shifted !== undefined) {
+    value = next.outputs[0]!;
+    next = soleReader(index, value);
   }
-  if (clip?.opType !== 'Clip' || clip.inputs[0] !== rounded) return undefined;
-  const [low, high] = [scalarBehind(index, clip.inputs[1]), scalarBehind(index, clip.inputs[2])];
-  if (low === undefined || high === undefined || !Number.isInteger(low) || !Number.isInteger(high)) return undefined;
-  let before = clip;
-  let last = soleReader(index, clip.outputs[0]!);
-  const shiftedBack = last && addedScalar(index, last, clip.outputs[0]!);
-  if (last && shiftedBack !== undefined) {
-    before = last;
-    last = soleReader(index, before.outputs[0]!);
+  const after = boundsBehind(index, value);
+  value = after.value;
+  next = soleReader(index, value);
+  // Bounds are whole numbers, so cutting off before rounding or behind it is one.
+  const ahead = boundsAhead(index, round.inputs[0]!);
+  const isBounded = after.bounded || ahead.bounded;
+  const low = Math.max(after.low, ahead.low + (shifted ?? 0));
+  const high = Math.min(after.high, ahead.high + (shifted ?? 0));
+  const shiftedBack = next && addedScalar(index, next, value);
+  if (next && shiftedBack !== undefined) {
+    value = next.outputs[0]!;
+    next = soleReader(index, value);
   }
-  if (last?.opType !== 'Mul' || last.domain !== '') return undefined;
-  const scale = constantBehind(index, last.inputs[last.inputs[0] === before.outputs[0] ? 1 : 0]!);
+  if (next?.opType !== 'Mul' || next.domain !== '') return undefined;
+  const scale = constantBehind(index, next.inputs[next.inputs[0] === value ? 1 : 0]!);
   const zeroPoint = shiftedBack === undefined ? 0 : -shiftedBack;
   if (scale?.dtype !== 'float32' || !Number.isInteger(zeroPoint)) return undefined;
   if (shifted !== undefined && shifted !== zeroPoint) return undefined;
   const shiftedFirst = shifted === undefined && zeroPoint !== 0;
-  const start = dividedInput(index, round.inputs[0]!, shiftedFirst ? zeroPoint : 0, scale);
-  return start && { last, ...start, scale, zeroPoint, shiftedFirst, low, high };
+  const start = dividedInput(index, ahead.value, shiftedFirst ? zeroPoint : 0, scale);
+  if (!start) return undefined;
+  const last = withoutStraightThrough(index, next);
+  if (isBounded) return Number.isInteger(low) && Number.isInteger(high) ? { last, ...start, scale, zeroPoint, shiftedFirst, low, high } : undefined;
+  // Bounds of a constant were folded into it.
+  if (!start.divided) return undefined;
+  const integers = Float64Array.from(numbersOf(index.constant(start.input)!), (x) => roundHalfEven(x) + (shiftedFirst ? 0 : zeroPoint));
+  const [least, most] = integers.reduce(([a, b], x) => [Math.min(a, x), Math.max(b, x)], [Infinity, -Infinity]);
+  const limits = least >= -128 && most <= 127 ? [-128, 127] : [0, 255];
+  return least >= limits[0]! && most <= limits[1]! ? { last, ...start, scale, zeroPoint, shiftedFirst, low: limits[0]!, high: limits[1]! } : undefined;
+}
+
+interface Bounds {
+  /** What is bounded, or what comes out of it. */
+  readonly value: string;
+  readonly low: number;
+  readonly high: number;
+  readonly bounded: boolean;
+}
+
+/** The Clip, Min and Max nodes behind a value. */
+function boundsBehind(index: GraphIndex, from: string): Bounds {
+  let bounds: Bounds = { value: from, low: -Infinity, high: Infinity, bounded: false };
+  for (;;) {
+    const node = soleReader(index, bounds.value);
+    const [low, high] = (node && boundsOfNode(index, node, bounds.value)) ?? [NaN, NaN];
+    if (!node || Number.isNaN(low)) return bounds;
+    bounds = { value: node.outputs[0]!, low: Math.max(bounds.low, low), high: Math.min(bounds.high, high), bounded: true };
+  }
+}
+
+/** The same before a value, which alone reads them. */
+function boundsAhead(index: GraphIndex, from: string): Bounds {
+  let bounds: Bounds = { value: from, low: -Infinity, high: Infinity, bounded: false };
+  for (;;) {
+    const node = index.producer(bounds.value);
+    const input = node?.inputs.find((name) => index.constant(name) === undefined);
+    const [low, high] = (node && input !== undefined && soleReader(index, bounds.value) && boundsOfNode(index, node, input)) || [NaN, NaN];
+    if (input === undefined || Number.isNaN(low)) return bounds;
+    bounds = { value: input, low: Math.max(bounds.low, low), high: Math.min(bounds.high, high), bounded: true };
+  }
+}
+
+/** Between what a Clip, Min or Max keeps a value; undefined for other nodes, and where that is computed. */
+function boundsOfNode(index: GraphIndex, { opType, domain, inputs }: Node, value: string): readonly [number, number] | undefined {
+  if (domain !== '' || !inputs.includes(value)) return undefined;
+  if (opType === 'Clip' && inputs[0] === value) {
+    const [low, high] = [inputs[1] ? scalarBehind(index, inputs[1]) : -Infinity, inputs[2] ? scalarBehind(index, inputs[2]) : Infinity];
+    return low === undefined || high === undefined ? undefined : [low, high];
+  }
+  if ((opType !== 'Min' && opType !== 'Max') || inputs.length !== 2) return undefined;
+  const limit = scalarBehind(index, inputs[inputs[0] === value ? 1 : 0]);
+  return limit === undefined ? undefined : opType === 'Min' ? [-Infinity, limit] : [limit, Infinity];
+}
+
+/** The Add of a straight-through estimator, x + (y − x), which is y but for the rounding of float32; otherwise the node that makes y. */
+function withoutStraightThrough(index: GraphIndex, last: Node): Node {
+  const [y = ''] = last.outputs;
+  const sub = soleReader(index, y);
+  if (sub?.opType !== 'Sub' || sub.inputs[0] !== y) return last;
+  const add = soleReader(index, sub.outputs[0]!);
+  return add?.opType === 'Add' && add.inputs.includes(sub.inputs[1]!) && add.inputs.includes(sub.outputs[0]!) ? add : last;
 }
 
 /** What goes into the division by the scale, after which `zeroPoint` is added, or the constant that came out of it. */

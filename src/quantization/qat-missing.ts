@@ -7,12 +7,9 @@ import { elementCount, float32Tensor, tensorFromArray } from '../tensor/tensor.j
 import { numbersOf } from '../tensor/values.js';
 import { activationInputs, ruleOf } from './operator-rules.js';
 import type { Range } from './plan-static.js';
-import { leadsToIntegers } from './qat-arrange.js';
+import { AVERAGES, leadsToIntegers } from './qat-arrange.js';
 import { isActivation, isDequantizedAnyhow, isDequantizedValue, PairEditor, parametersOf, quantizersOf, readsIntegers, sourceOf } from './qat-pairs.js';
 import { dequantizerOf, labelOf } from './qat-quantizer.js';
-
-/** Output ranges that follow from the operator: averages keep to their input's. */
-const AVERAGES = new Set(['AveragePool', 'GlobalAveragePool']);
 
 /**
  * Adds the pairs that training left out and whose range needs no data: behind Sigmoid and Softmax, whose results lie between 0 and 1, and behind

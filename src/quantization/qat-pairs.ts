@@ -3,6 +3,7 @@ import { indexOf, soleReader, type GraphIndex } from '../graph/graph-index.js';
 import type { Graph, Node } from '../graph/model.js';
 import { integerScalar, type AffineParameters } from '../tensor/affine.js';
 import { float32Tensor } from '../tensor/tensor.js';
+import { numbersOf } from '../tensor/values.js';
 import { activationInputs, ruleOf } from './operator-rules.js';
 import { dequantizerOf, isDequantizeLinear, isPerTensor, isQuantizeLinear, quantizerOf, type Quantizer } from './qat-quantizer.js';
 
@@ -133,3 +134,16 @@ export function sourceOf(index: GraphIndex, value: string): Node | undefined {
 }
 
 export const isActivation = (node: Node) => node.domain === '' && (node.opType === 'Relu' || node.opType === 'Clip');
+
+/** What a Relu or Clip cuts off below and above; undefined for other nodes, and where a bound is computed. */
+export function boundsOf(index: GraphIndex, node: Node): readonly [number, number] | undefined {
+  if (!isActivation(node)) return undefined;
+  if (node.opType === 'Relu') return [0, Infinity];
+  const bound = (i: number, fallback: number) => {
+    if (!node.inputs[i]) return fallback;
+    const constant = index.constant(node.inputs[i]);
+    return constant && numbersOf(constant)[0];
+  };
+  const [low, high] = [bound(1, -Infinity), bound(2, Infinity)];
+  return low === undefined || high === undefined ? undefined : [low, high];
+}

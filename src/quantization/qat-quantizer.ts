@@ -80,6 +80,14 @@ export function sameMapping(a: Quantizer, b: Quantizer): boolean {
   return isPerTensor(a) && isPerTensor(b) && a.dtype === b.dtype && a.scales[0] === b.scales[0] && a.zeroPoints[0] === b.zeroPoints[0];
 }
 
+/** The least and the largest number that a quantizer of one scale can stand for; unlimited for types without limits here. */
+export function rangeOfQuantizer({ dtype, scales, zeroPoints }: Quantizer): readonly [number, number] {
+  const limits = integerLimits(dtype);
+  if (!limits) return [-Infinity, Infinity];
+  const [low, high] = limits.map((limit) => Math.fround((limit - zeroPoints[0]!) * scales[0]!));
+  return [low!, high!];
+}
+
 /** Whether one scale is for the whole value. */
 export const isPerTensor = ({ axis, blockSize }: Quantizer) => axis === null && blockSize === 0;
 

@@ -61,7 +61,11 @@ export function shiftActivations(model: Model): PassResult {
   }
   if (shifted.length === 0) return { model, changes: left };
   const message = `${shifted.length} s8 activations became u8 with a zero point raised by 128, which is exact`;
-  return passResult(model, editor.finish(), [{ pass: 'u8-activations', names: shifted, message }, ...left]);
+  // Exporters declare the types of values in between too.
+  const retyped = new Set([...converted].flatMap((node) => (isDequantizeLinear(node) ? [] : node.outputs)));
+  const shiftedGraph = editor.finish();
+  const valueInfo = shiftedGraph.valueInfo.filter(({ name }) => !retyped.has(name));
+  return passResult(model, { ...shiftedGraph, valueInfo }, [{ pass: 'u8-activations', names: shifted, message }, ...left]);
 }
 
 interface Component {
@@ -141,12 +145,15 @@ function raised(tensor: Tensor): Tensor {
   return integerTensor('uint8', tensor.dims, Float64Array.from(numbersOf(tensor), (value) => value + SHIFT))!;
 }
 
-/** Two weights of a sum beyond this could bring a pair of u8 × s8 products out of 16 bits: 255 · 128 < 2^15. */
-const MAX_PAIR = 128;
+const MAX_U8 = 255;
+
+/** Largest sum of two u8 × s8 products that 16 bits hold. */
+const MAX_PAIR = 2 ** 15 - 1;
 
 /**
  * Turns weights in s8 into u8 where processors without VNNI could add two products to more than 16 bits hold. Trained weights cannot be
- * rounded to 7 bits again; as u8 × u8 they are multiplied exactly everywhere, on processors with VNNI more slowly.
+ * rounded to 7 bits again; as u8 × u8 they are multiplied exactly everywhere, but more slowly. Activations that training kept to 7 bits (as PyTorch does
+ * for x64 by `reduce_range`) cannot bring them there, and leave weights s8.
  */
 export function shiftWeights(model: Model): PassResult {
   const { graph } = model;
@@ -159,7 +166,7 @@ export function shiftWeights(model: Model): PassResult {
     if (!tensor || quantizer?.dtype !== 'int8' || quantizer.blockSize > 0) continue;
     const uses = index.uses(dequantize.outputs[0]!);
     const isWeight = uses.length > 0 && uses.every(({ node, input }) => input === 1 && ruleOf(node)?.kind === 'compute' && readsIntegers(index, node));
-    if (isWeight && couldSaturate(numbersOf(tensor))) weights.set(dequantize, tensor);
+    if (isWeight && couldSaturate(numbersOf(tensor), Math.max(...uses.map(({ node }) => largestInteger(index, node.inputs[0]!))))) weights.set(dequantize, tensor);
   }
   const readers = new Set(weights.keys());
   const stored = new Map<string, string>();
@@ -181,12 +188,20 @@ export function shiftWeights(model: Model): PassResult {
   return passResult(model, editor.finish(), [{ pass: 'u8-weights', names: shifted, message }]);
 }
 
-function couldSaturate(weights: ArrayLike<number>): boolean {
+/** Largest integer behind a dequantized activation: less than 255 where training kept to fewer bits, by a Clip behind its Q. */
+function largestInteger(index: GraphIndex, value: string): number {
+  const integers = index.producer(value)?.inputs[0] ?? '';
+  const clip = index.producer(integers);
+  const bound = clip?.opType === 'Clip' && clip.domain === '' ? index.constant(clip.inputs[2] ?? '') : undefined;
+  return bound ? numbersOf(bound)[0]! : MAX_U8;
+}
+
+function couldSaturate(weights: ArrayLike<number>, activation: number): boolean {
   let [first, second] = [0, 0];
   for (let i = 0; i < weights.length; i++) {
     const magnitude = Math.abs(weights[i]!);
     if (magnitude > first) [first, second] = [magnitude, first];
     else if (magnitude > second) second = magnitude;
   }
-  return first + second > MAX_PAIR;
+  return (first + second) * activation > MAX_PAIR;
 }

@@ -1,3 +1,4 @@
+import { intsAttribute } from '../graph/attributes.js';
 import type { Graph, Node } from '../graph/model.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { elementCount } from '../tensor/tensor.js';
@@ -6,7 +7,8 @@ import type { ProfiledNode } from './profile.js';
 
 /**
  * Multiply–accumulates of one run of a compute node, from the shapes that its kernel saw:
- * convolution N · spatial · |weight|, product outputs · K, recurrent T · B · (|W| + |R|). Null for operators without a formula here.
+ * convolution N · spatial · |weight|, product outputs · K, recurrent T · B · (|W| + |R|), attention (|Q| + |Y|) · keys and what projects its input.
+ * Null for operators without a formula here.
  */
 export function multiplyAccumulates(node: Node, graph: Graph, kernel: ProfiledNode): number | null {
   const output = kernel.outputs[0]?.dims;
@@ -25,7 +27,29 @@ export function multiplyAccumulates(node: Node, graph: Graph, kernel: ProfiledNo
     const weights = [1, 2].map((i) => graph.initializers.get(node.inputs[i]!)?.dims ?? kernel.inputs[i]?.dims);
     return weights.every((dims) => dims !== undefined) ? sequence * batch * weights.reduce((sum, dims) => sum + elementCount(dims), 0) : null;
   }
+  if (/^(Q|MultiHead)?Attention$/.test(node.opType)) return attentionProducts(node, graph, kernel, input, output);
   return null;
+}
+
+/**
+ * Products of one attention node: queries by keys, and what comes of it by values. `Attention` of com.microsoft and QAttention project their input
+ * first, by one weight for queries, keys and values.
+ */
+function attentionProducts(node: Node, graph: Graph, kernel: ProfiledNode, input: readonly number[], output: readonly number[]): number | null {
+  // With past keys the second output holds all of them, in the last axis but one.
+  const present = kernel.outputs[1]?.dims.at(-2);
+  if (node.domain !== '' && node.opType !== 'MultiHeadAttention') {
+    const weight = constantBehind(graph, node.inputs[1] ?? '')?.tensor.dims ?? kernel.inputs[1]?.dims;
+    const [batch, length] = input;
+    if (weight?.length !== 2 || batch === undefined || length === undefined) return null;
+    const queries = intsAttribute(node, 'qkv_hidden_sizes')?.[0] ?? weight[1]! / 3;
+    return batch * length * (elementCount(weight) + (present ?? length) * (queries + output.at(-1)!));
+  }
+  // Packed: queries, keys and values in one.
+  if (input.length === 5) return ((present ?? input[1]!) * 2 * elementCount(input)) / 3;
+  const key = kernel.inputs[1]?.dims;
+  const keys = present ?? key?.[key.length === 4 ? 2 : 1];
+  return keys === undefined ? null : keys * (elementCount(input) + elementCount(output));
 }
 
 /** K of a product of [M, K], or of [K, M] that the kernel turns around, that gives [M, N]; vectors have their length. */

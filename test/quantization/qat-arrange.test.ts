@@ -2,14 +2,19 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { checkGraph } from '../../src/graph/check-graph.js';
 import { indexOf } from '../../src/graph/graph-index.js';
-import type { Model } from '../../src/graph/model.js';
+import type { Model, ValueInfo } from '../../src/graph/model.js';
 import { runPasses, type Pass } from '../../src/passes/pass.js';
-import { arrangePairs, clipIntegers, completeCarriers, mergeQuantizers, shareQuantized } from '../../src/quantization/qat-arrange.js';
+import { arrangePairs, clipIntegers, completeCarriers, keepRoundings, mergeQuantizers, shareQuantized } from '../../src/quantization/qat-arrange.js';
 import { removeDangling } from '../../src/quantization/qat-dangling.js';
 import { completeFromData, completeFromOperators, missingPairs } from '../../src/quantization/qat-missing.js';
 import { scalarParameters } from '../../src/quantization/qat-quantizer.js';
 import { shiftActivations, shiftWeights } from '../../src/quantization/qat-signedness.js';
+import { fuse } from '../helpers/fuse.js';
 import { GraphBuilder, SAME_PADS, type PairSpec } from '../helpers/graph-builder.js';
+import { encodeModel } from '../../src/onnx/model-codec.js';
+import { integerScalar } from '../../src/tensor/affine.js';
+import { runModel } from '../helpers/run-model.js';
+import { feedsFor } from '../helpers/same-outputs.js';
 import { assertExact, fusedKernels, operators } from './qat-model.js';
 
 const S8: PairSpec = { dtype: 'int8', scale: 1 / 32, zeroPoint: 0 };
@@ -42,6 +47,23 @@ const CASES: readonly ArrangeCase[] = [
     pass: clipIntegers,
     before: ['FusedConv'],
     after: ['QLinearConv'],
+  },
+  {
+    name: 'a Relu between two like pairs that cuts nothing off is taken out with one of them',
+    build: (g) => g.output(g.pair(g.op('r', 'Relu', [g.pair(conv(g, 'c', g.pair(image(g))), U8)]), U8)),
+    pass: clipIntegers,
+    before: ['QLinearConv'],
+    after: ['QLinearConv'],
+  },
+  {
+    name: 'a Relu of quantized numbers that training left without a pair takes that before it',
+    build: (g) => {
+      const relu = g.op('r', 'Relu', [g.pair(conv(g, 'c', g.pair(image(g))))]);
+      g.output(g.pair(conv(g, 'd', relu)));
+    },
+    pass: completeCarriers,
+    before: ['Conv', 'QLinearConv'],
+    after: ['QLinearConv', 'QLinearConv'],
   },
   {
     name: 'a Q behind a MaxPool goes before it too, and a DQ before a Flatten behind it',
@@ -124,6 +146,31 @@ describe('rearrangements that keep every bit', () => {
     });
   }
 
+  test('a Clip whose bounds the integers have, but not the numbers that they stand for, is taken out', async () => {
+    const g = new GraphBuilder();
+    g.output(g.pair(g.op('r', 'Clip', [conv(g, 'c', g.pair(image(g))), g.floats('low', [0], []), g.floats('high', [6], [])]), { scale: 0.02353, zeroPoint: 0 }));
+    // onnxruntime-node 1.30 refuses this model where it optimizes it.
+    const result = clipIntegers(g.model());
+    await assertExact(g.model(), result);
+    assert.ok(!operators(result.model).includes('Clip'));
+    assert.deepEqual((await fusedKernels(result.model)).kernels, ['QLinearConv']);
+  });
+
+  test('two roundings in a row stay two where the runtime fuses: it looks the second up', async () => {
+    const g = new GraphBuilder();
+    g.output(g.pair(g.pair(g.input('x', [2, 32]), { scale: 1 / 40 }), { scale: 1 / 21 }));
+    const model = g.model();
+    const result = keepRoundings(model);
+    await assertExact(model, result);
+    assert.equal(keepRoundings(result.model).model, result.model, 'a second time it finds nothing');
+    const feeds = feedsFor(model);
+    const optimized = (m: Model) => runModel(encodeModel(m), feeds, { optimization: 'all' });
+    const [expected, left, kept] = [await runModel(encodeModel(model), feeds, { optimization: 'disabled' }), await optimized(model), await optimized(result.model)];
+    assert.notDeepEqual(left, expected, 'the runtime drops a rounding');
+    assert.deepEqual(kept, expected);
+    assert.ok((await fuse(result.model)).graph.nodes.some(({ opType }) => opType === 'QLinearConcat'));
+  });
+
   test('scales and zero points of one element become scalars', async () => {
     const g = new GraphBuilder();
     const s = g.floats('s', [0.05]);
@@ -134,6 +181,17 @@ describe('rearrangements that keep every bit', () => {
     assert.deepEqual(result.model.graph.initializers.get('s')!.dims, []);
   });
 
+  test('declared types of values and constants that became u8 are not those of s8', async () => {
+    const g = new GraphBuilder();
+    g.output(g.pair(conv(g, 'c', g.pair(image(g), S8)), S8));
+    const model = g.model();
+    const declare = (name: string, shape: readonly number[]): ValueInfo => ({ name, type: { kind: 'tensor', dtype: 'int8', shape } });
+    const declared = { ...model, graph: { ...model.graph, valueInfo: [declare('x_q', [1, 4, 6, 6]), declare('x_q_zero', []), declare('c_w_q', [4, 4, 3, 3])] } };
+    const result = shiftActivations(declared);
+    assert.deepEqual(result.model.graph.valueInfo.map(({ name }) => name), ['c_w_q']);
+    await assertExact(declared, result);
+  });
+
   test('s8 that enters or leaves the model stays', () => {
     const g = new GraphBuilder();
     const q = g.quantize(g.input('x', [2, 3]), S8);
@@ -141,6 +199,17 @@ describe('rearrangements that keep every bit', () => {
     const { model, changes } = shiftActivations(g.model());
     assert.deepEqual(model, g.model());
     assert.match(changes[0]!.message, /stays s8: the output "x_q" gives the integers/);
+  });
+
+  test('weights of 8 bits stay s8 beside activations of 7', () => {
+    const changes = (top: number) => {
+      const g = new GraphBuilder();
+      const bound = (name: string, value: number) => g.constant(name, integerScalar('uint8', value));
+      const clipped = g.op('clip', 'Clip', [g.quantize(g.input('x', [3, 16]), { zeroPoint: 64 }), bound('low', 0), bound('top', top)]);
+      g.output(g.pair(g.op('y', 'MatMul', [g.dequantize(clipped, { zeroPoint: 64 }), wideWeight(g)])));
+      return shiftWeights(g.model()).changes.length;
+    };
+    assert.deepEqual([changes(127), changes(130)], [0, 1]);
   });
 
   test('weights of 4 bits stay s8: their products fit', () => {
@@ -194,15 +263,43 @@ describe('pairs that training left out', () => {
     await assertExact(only, completeFromOperators(only));
   });
 
+  test('a Clip whose bound is between two of its pair\'s numbers does not take that pair', () => {
+    const clip = (high: number) => {
+      const g = new GraphBuilder();
+      g.output(g.pair(conv(g, 'd', g.op('r', 'Clip', [g.pair(image(g)), g.floats('low', [-5], []), g.floats('high', [high], [])]))));
+      return completeCarriers(g.model()).changes.length;
+    };
+    assert.deepEqual([clip(0.5), clip(0.51)], [1, 0]);
+  });
+
+  test('an average behind a MaxPool counts as what an integer kernel reads', async () => {
+    const g = new GraphBuilder();
+    const pooled = g.op('p', 'MaxPool', [g.pair(conv(g, 'c', g.pair(image(g))))], { attributes: { kernel_shape: [2, 2], strides: [2, 2] } });
+    const flat = g.op('f', 'Flatten', [g.op('mean', 'GlobalAveragePool', [pooled])]);
+    g.output(g.pair(g.op('m', 'MatMul', [flat, g.quantizedWeight('w', [4, 5])])));
+    const { model } = runPasses(g.model(), [arrangePairs, (m) => completeFromOperators(m), arrangePairs]);
+    assert.deepEqual(await fusedKernels(model), { kernels: ['QLinearConv', 'QLinearMatMul'], pairs: 2 });
+  });
+
   test('pairs between float operators are taken out, those at a graph output with its name kept', () => {
     const g = new GraphBuilder();
-    const t = g.op('t', 'Tanh', [g.pair(g.op('s', 'Sin', [g.input('x', [4])]))]);
+    const t = g.op('t', 'Tanh', [g.pair(g.op('s', 'Sigmoid', [g.input('x', [4])]))]);
     g.output(g.pair(t));
     const { model, changes } = removeDangling(g.model(), new Set(['s_q', 's_q_dq', 't_q', 't_q_dq']));
-    assert.deepEqual(operators(model), ['Sin', 'Tanh']);
+    assert.deepEqual(operators(model), ['Sigmoid', 'Tanh']);
     assert.deepEqual(model.graph.outputs.map(({ name }) => name), ['t_q_dq']);
     assert.deepEqual(checkGraph(model.graph), []);
     assert.deepEqual(changes[0]!.names, ['s_q_dq', 't_q_dq']);
+  });
+
+  test('what such a pair cuts off stays cut off: exporters leave out a Relu that a Q does', async () => {
+    const g = new GraphBuilder();
+    const narrow = { scale: 1 / 640, zeroPoint: 0 };
+    g.output(g.pair(g.op('t', 'Sin', [g.pair(g.input('x', [64]), narrow)]), narrow));
+    const result = removeDangling(g.model(), new Set(['x_q', 'x_q_dq', 't_q', 't_q_dq']));
+    assert.deepEqual(operators(result.model), ['Clip', 'Sin', 'Clip']);
+    assert.deepEqual(checkGraph(result.model.graph), []);
+    await assertExact(g.model(), result, 1 / 600);
   });
 
   test('small constants of float operators become floats again', async () => {

@@ -4,12 +4,13 @@ import type { Model } from '../../src/graph/model.js';
 import { quantizeBiases } from '../../src/quantization/qat-biases.js';
 import { foldFollowers } from '../../src/quantization/qat-followers.js';
 import { checkQuantizers } from '../../src/quantization/qat-quantizer.js';
+import { spreadWeights } from '../../src/quantization/qat-spread.js';
 import { numbersOf } from '../../src/tensor/values.js';
 import { GraphBuilder, float } from '../helpers/graph-builder.js';
 import { parseModel } from '../helpers/graph-text.js';
 import { runModel } from '../helpers/run-model.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
-import { feedsFor } from '../helpers/same-outputs.js';
+import { feedsFor, outputsOf } from '../helpers/same-outputs.js';
 import { assertExact, fusedKernels, operators } from './qat-model.js';
 
 const ROUNDING = 1e-6;
@@ -82,6 +83,35 @@ describe('quantizeBiases', () => {
     const [after] = (await runModel(encodeModel(result.model), feeds)).values();
     const error = (received: Float64Array) => Math.max(...received.map((value, i) => Math.abs(value - simulated![i]!)));
     assert.ok(error(before!) > 1 && error(after!) < 0.01, `${error(before!)} before, ${error(after!)} after`);
+  });
+
+  test('weights of 4 bits are spread over 8, bit for bit, and a bias is rounded less coarsely', async () => {
+    const model = parseModel(`
+      input x float32[2,4]
+      const sx float32[] 0.25
+      const zx uint8[] 8
+      const w int8[4,3] 7 -7 1 0 2 -3 5 6 -1 -2 3 4
+      const sw float32[3] 0.1 0.3 0.05
+      const zw int8[3] 0 0 0
+      const b float32[3] 0.013 -0.036 0.0063
+      q = QuantizeLinear(x, sx, zx)
+      d = DequantizeLinear(q, sx, zx)
+      dw = DequantizeLinear(w, sw, zw) axis=1
+      y = Gemm(d, dw, b)
+      output y float32[2,3]`);
+    for (const [largest, factor] of [[127, 16], [64, 8]] as const) {
+      const spread = spreadWeights(model, largest);
+      await assertExact(model, spread);
+      assert.deepEqual(numbersOf(spread.model.graph.initializers.get('w')!), numbersOf(model.graph.initializers.get('w')!).map((value) => value * factor));
+      assert.equal(spreadWeights(spread.model, largest).model, spread.model);
+    }
+    const error = async (coarse: Model) => {
+      const [feeds, { model: stored }] = [feedsFor(model), quantizeBiases(coarse, new Map())];
+      const [expected, received] = [numbersOf((await outputsOf(model, feeds)).get('y')!), numbersOf((await outputsOf(stored, feeds)).get('y')!)];
+      return Math.max(...Array.from(expected, (value, i) => Math.abs(value - received[i]!)));
+    };
+    const [before, after] = [await error(model), await error(spreadWeights(model, 127).model)];
+    assert.ok(after < before / 4, `${after} instead of ${before}`);
   });
 
   test('a bias that does not fit stays float, with the reason', () => {

@@ -3,14 +3,17 @@ import { describe, test } from 'node:test';
 import { subgraphsOf } from '../../src/graph/attributes.js';
 import type { Model } from '../../src/graph/model.js';
 import { checkGraph } from '../../src/graph/check-graph.js';
+import { foldConstants } from '../../src/passes/fold-constants.js';
+import { recoverGrids } from '../../src/quantization/qat-grid.js';
 import { foldWeights, foldWeightsOfBodies } from '../../src/quantization/qat-weights.js';
 import { checkQuantizers } from '../../src/quantization/qat-quantizer.js';
-import { recognizeFakeQuantize, hasFakeQuantize } from '../../src/quantization/qat-fake-quantize.js';
+import { hasFakeQuantize, recognizeFakeQuantize, roundedValues } from '../../src/quantization/qat-fake-quantize.js';
 import { integerArray, type QuantizedType } from '../../src/tensor/affine.js';
 import { tensorFromArray } from '../../src/tensor/tensor.js';
 import { numbersOf } from '../../src/tensor/values.js';
 import { GraphBuilder, SAME_PADS } from '../helpers/graph-builder.js';
 import { parseModel } from '../helpers/graph-text.js';
+import { evaluateHere } from '../helpers/same-outputs.js';
 import { assertExact, operators } from './qat-model.js';
 
 /** Multiples of half a step, some beyond the range: ties and saturation. */
@@ -263,5 +266,65 @@ describe('recognizeFakeQuantize', () => {
       output y float32[4]`);
     assert.ok(!hasFakeQuantize(before));
     assert.equal(recognizeFakeQuantize(before).model, before);
+  });
+
+  test('scales computed from constants, bounds before rounding or as Min and Max, and a straight-through estimator', async () => {
+    const before = parseModel(`
+      input x float32[1,2,4,4]
+      const w float32[3,2,1,1] 0.31 -0.2 0.77 0.05 -0.9 0.125
+      const learned float32[] -0.0625
+      const steps float32[] 127
+      const low float32[] -127
+      const high float32[] 127
+      sx = Abs(learned)
+      xd = Div(x, sx)
+      xl = Max(xd, low)
+      xc = Min(high, xl)
+      xr = Round(xc)
+      xq = Mul(xr, sx)
+      xe = Sub(xq, x)
+      xs = Add(x, xe)
+      wa = Abs(w)
+      wm = ReduceMax(wa) axes=[1,2,3]
+      sw = Div(wm, steps)
+      wd = Div(w, sw)
+      wc = Clip(wd, low, high)
+      wr = Round(wc)
+      wq = Mul(wr, sw)
+      y = Conv(xs, wq)
+      output y float32[1,3,4,4]`);
+    assert.ok(hasFakeQuantize(before));
+    const scales = await foldConstants(before, evaluateHere, roundedValues(before));
+    const recognized = recognizeFakeQuantize(scales.model);
+    await assertExact(before, recognized, 1e-6);
+    assert.deepEqual(operators(recognized.model).sort(), ['Clip', 'Conv', 'DequantizeLinear', 'DequantizeLinear', 'QuantizeLinear']);
+  });
+});
+
+describe('recoverGrids', () => {
+  const conv = (w: string) => parseModel(`
+    input x float32[1,2,4,4]
+    const s float32[] 0.05
+    const z uint8[] 128
+    const w float32[3,2,1,2] ${w}
+    q = QuantizeLinear(x, s, z)
+    d = DequantizeLinear(q, s, z)
+    y = Conv(d, w)
+    output y float32[1,3,4,3]`);
+
+  test('float weights that are whole multiples of a scale are stored as integers, and compute the same', async () => {
+    const [a, b] = [Math.fround(0.013), Math.fround(0.0271)];
+    const before = conv([...[127, -3, 50, 1].map((k) => Math.fround(k * a)), ...[-90, 7, 0, 33].map((k) => Math.fround(k * b)), 0, 0, 0, 0].join(' '));
+    const result = recoverGrids(before);
+    await assertExact(before, result, 1e-6);
+    const { initializers, nodes } = result.model.graph;
+    const dequantize = nodes.find(({ outputs }) => outputs[0] === nodes.find(({ opType }) => opType === 'Conv')!.inputs[1])!;
+    assert.deepEqual([...numbersOf(initializers.get(dequantize.inputs[0]!)!)], [127, -3, 50, 1, -90, 7, 0, 33, 0, 0, 0, 0]);
+    assert.equal(recoverGrids(result.model).model, result.model);
+  });
+
+  test('other float weights stay', () => {
+    const before = conv('0.31 -0.2 0.77 0.053 -0.9 0.125 0.4 0.39 1 2 3 4.0001');
+    assert.equal(recoverGrids(before).model, before);
   });
 });

@@ -61,6 +61,31 @@ const COUNTS: readonly { readonly name: string; readonly build: (g: GraphBuilder
     macs: [5 * 3 * 2 * 16 * (8 + 4)],
   },
   {
+    name: 'Attention of com.microsoft',
+    build: (g) => g.output(g.op('y', 'Attention', [g.input('x', [2, 5, 32]), g.weight('w', [32, 48]), g.weight('b', [48])], { domain: 'com.microsoft', attributes: { num_heads: 2 } })),
+    macs: [2 * 5 * 32 * 48 + 2 * 2 * 5 * 5 * 16],
+  },
+  {
+    name: 'QAttention',
+    build: (g) => {
+      const [w, s, z] = g.integerWeight('w', [32, 48]);
+      const q = g.quantize(g.input('x', [2, 5, 32]));
+      g.output(g.op('y', 'QAttention', [q, w, g.weight('b', [48]), 'x_q_scale', s, '', 'x_q_zero', z], { domain: 'com.microsoft', attributes: { num_heads: 2 } }));
+    },
+    macs: [2 * 5 * 32 * 48 + 2 * 2 * 5 * 5 * 16],
+  },
+  {
+    name: 'MultiHeadAttention',
+    build: (g) => g.output(g.op('y', 'MultiHeadAttention', [g.input('q', [2, 5, 32]), g.input('k', [2, 7, 32]), g.input('v', [2, 7, 16])], { domain: 'com.microsoft', attributes: { num_heads: 2 } })),
+    macs: [2 * 5 * 7 * 32 + 2 * 5 * 7 * 16],
+  },
+  {
+    name: 'Attention of ONNX, heads in an axis of their own',
+    opset: 23,
+    build: (g) => g.output(g.op('y', 'Attention', [g.input('q', [2, 4, 5, 8]), g.input('k', [2, 4, 7, 8]), g.input('v', [2, 4, 7, 3])])),
+    macs: [2 * 4 * 5 * 7 * (8 + 3)],
+  },
+  {
     name: 'a chain of three',
     build: (g) => {
       const first = g.op('a', 'Conv', [image(g), g.weight('aw', [8, 16, 3, 3])], { attributes: SAME_PADS });
