@@ -224,7 +224,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     target: settings.target,
     method: plan.method,
     methods: trials,
-    search: found && { candidates: found.candidates, cleanSpeedup: found.cleanSpeedup, integerNodes: found.integerNodes, noGain: found.noGain, confirmations },
+    search: found && { candidates: found.candidates, cleanSpeedup: found.cleanSpeedup, integerNodes: found.integerNodes, noGain: found.noGain, weighed: found.weighed, confirmations },
     plan,
     record,
     model: withSummary(asItCame ? model : quantized, record),
