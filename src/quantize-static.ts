@@ -286,7 +286,7 @@ interface Settled {
 function noGainWarning({ label, integerNodes, noGain }: SearchResult, { prefer }: SearchGoal): Warning {
   const advice = `Ask for less with --min-sqnr${prefer === 'integer' ? '' : ', for integers at any speed with --prefer integer'}, or for no file with --require-speedup.`;
   const message =
-    integerNodes === 0
+    integerNodes === 0 && prefer === 'speed'
       ? `integers win nothing here that the error budget allows, and what was written runs in float ("${label}"): ${noGain}`
       : `what was written ("${label}", ${integerNodes} nodes on integers) shows no gain over float: ${noGain}`;
   return { code: 'no-gain', message, advice };

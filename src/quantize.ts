@@ -281,7 +281,7 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
       message: `the quantized model is slower than ${mode === 'qat' ? 'the model that came in' : 'fp32'} on this machine: ${check.speedup.toFixed(2)} times its speed`,
       advice:
         slowNodes.length > 0
-          ? `${slowNodes.length} nodes cost more on integers than in float, ${slowNodes[0]!.name} first; leave them in float with --exclude, or let --effort normal find out.`
+          ? `${slowNodes.length} nodes cost more on integers than in float, ${slowNodes[0]!.name} first; leave them in float with --exclude, or ${search ? 'ask for speed with --prefer speed' : 'let --effort normal find out'}.`
           : 'Its layers are too small to win by integers; `qdq run` shows where its time goes.',
     });
   }
