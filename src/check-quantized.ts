@@ -34,6 +34,10 @@ export interface QuantizeCheck {
   readonly simulatedSqnrDb: Readonly<Record<string, number | null>>;
   /** Share of positions with the same argmax, by output; null for ranks below 2. */
   readonly agreement: Readonly<Record<string, number | null>>;
+  /** Share of equal elements of outputs that are no floats, by output; null for floats. */
+  readonly equalShare: Readonly<Record<string, number | null>>;
+  /** Float outputs that are all zero in the float model: they are judged by whether they are zero in the quantized one too. */
+  readonly allZero: readonly string[];
   /** The task metric of both, and by how much it got worse; null without labels. */
   readonly task: TaskComparison | null;
   /** Outputs of floats, by whose SQNR the model is judged; that of an index says nothing. */
@@ -86,6 +90,8 @@ export async function checkQuantized(
     sqnrDb: Object.fromEntries(outputs.map(({ name, sqnrDb }) => [name, sqnrDb])),
     simulatedSqnrDb: Object.fromEntries(judged.candidates.at(-1)!.outputs.map(({ name, sqnrDb }) => [name, sqnrDb])),
     agreement: Object.fromEntries(outputs.map(({ name, agreement }) => [name, agreement])),
+    equalShare: Object.fromEntries(outputs.map(({ name, equalShare }) => [name, equalShare])),
+    allZero: outputs.filter(({ allZero, equalShare }) => allZero && equalShare === null).map(({ name }) => name),
     task: compareTask(judged, judged.candidates[0]!),
     graded: gradedOutputs(outputs).map(({ name }) => name),
     collapsed: outputs.filter(({ collapsed }) => collapsed).map(({ name }) => name),

@@ -4,6 +4,7 @@ import { closeInitializers } from './passes/close-initializers.js';
 import { closeLoops } from './passes/close-loops.js';
 import { foldConstants } from './passes/fold-constants.js';
 import { foldShapes } from './passes/fold-shapes.js';
+import { foldPad } from './passes/fold-pad.js';
 import { foldIntoConvolution } from './passes/fold-into-convolution.js';
 import { foldIntoProduct } from './passes/fold-into-product.js';
 import { fuseHardSigmoid } from './passes/fuse-hard-sigmoid.js';
@@ -49,7 +50,7 @@ export async function prepareModel(host: RuntimeHost, model: Model, externalData
   const constants = await foldConstants(lifted.model, constantEvaluator(host, externalDataFolder), kept?.(lifted.model.graph));
   const folded = await settleBranches(host, constants, externalDataFolder, kept);
   const widened = widenFloat16(folded.model, isComputeNode);
-  const cleaned = runPasses(widened.model, [prune, shareConstants, normalizeGemm, foldIntoConvolution, foldIntoProduct, fuseHardSigmoid, prune, nameNodes]);
+  const cleaned = runPasses(widened.model, [prune, shareConstants, normalizeGemm, foldPad, foldIntoConvolution, foldIntoProduct, fuseHardSigmoid, prune, nameNodes]);
   const raised = lifted.model.opsets.get('') !== model.opsets.get('');
   const types = await inferTypes(host, cleaned.model, externalDataFolder);
   const settled = widened.model === folded.model ? { model: cleaned.model, changes: [] } : removeIdleCasts(cleaned.model, types);

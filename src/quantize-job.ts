@@ -48,7 +48,7 @@ export interface QuantizedModel {
   /** What each method gave, where several were tried. */
   readonly methods: readonly MethodTrial[];
   /** What the search tried; absent where there was none. */
-  readonly search?: (Pick<SearchResult, 'candidates' | 'cleanSpeedup' | 'integerNodes' | 'noGain'> & { readonly confirmations: readonly Confirmation[] }) | undefined;
+  readonly search?: (Pick<SearchResult, 'candidates' | 'cleanSpeedup' | 'integerNodes' | 'noGain' | 'weighed'> & { readonly confirmations: readonly Confirmation[] }) | undefined;
   readonly plan: QuantizationPlan;
   /** All that was decided, so that it can be replayed; absent where the mode decides nothing by measurement. */
   readonly record?: PlanRecord;

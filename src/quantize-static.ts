@@ -229,7 +229,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     target: settings.target,
     method: plan.method,
     methods: trials,
-    search: found && { candidates: found.candidates, cleanSpeedup: found.cleanSpeedup, integerNodes: found.integerNodes, noGain: found.noGain, confirmations },
+    search: found && { candidates: found.candidates, cleanSpeedup: found.cleanSpeedup, integerNodes: found.integerNodes, noGain: found.noGain, weighed: found.weighed, confirmations },
     plan,
     record,
     model: withSummary(asItCame ? model : quantized, record),
@@ -301,7 +301,7 @@ interface Settled {
 function noGainWarning({ label, integerNodes, noGain }: SearchResult, { prefer }: SearchGoal): Warning {
   const advice = `Ask for less with --min-sqnr${prefer === 'integer' ? '' : ', for integers at any speed with --prefer integer'}, or for no file with --require-speedup.`;
   const message =
-    integerNodes === 0
+    integerNodes === 0 && prefer === 'speed'
       ? `integers win nothing here that the error budget allows, and what was written runs in float ("${label}"): ${noGain}`
       : `what was written ("${label}", ${integerNodes} nodes on integers) shows no gain over float: ${noGain}`;
   return { code: 'no-gain', message, advice };

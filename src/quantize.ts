@@ -30,7 +30,9 @@ import { quantizeWeightOnly } from './quantize-weight-only.js';
 import type { IntegerNode, FusedReport } from './runtime/integer-report.js';
 import type { MethodTrial } from './search/choose-method.js';
 import { recordText, type PlanRecord } from './search/plan-record.js';
+import { FASTER } from './search/choose-plan.js';
 import type { SlowNode } from './search/slow-nodes.js';
+import { ratioText } from './search/wording.js';
 import { multipliesExactly } from './runtime/machine.js';
 import { stagedFile } from './runtime/staged-model.js';
 import { startStopwatch, type PhaseTimes } from './stopwatch.js';
@@ -237,7 +239,7 @@ function withPlanReasons(report: FusedReport, planned: readonly QuantizedNode[],
 
 function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: QuantizeCheck, { mode, samples, search }: QuantizedModel, slowNodes: readonly SlowNode[]): void {
   if (!check.heldOut) {
-    const message = `the ${check.samples} samples that the figures come from also gave the ranges or chose the method, which flatters them`;
+    const message = `the ${check.samples === 1 ? 'sample' : `${check.samples} samples`} that the figures come from also gave the ranges or chose the method, which flatters them`;
     const advice = (samples?.all.length ?? 0) < 8 ? 'Give eight or more samples; every fourth is then held out.' : 'Judge it with `qdq compare` on samples that calibration has not seen.';
     warn(options, warnings, { code: 'not-held-out', message, advice });
   }
@@ -275,13 +277,18 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
   if (search?.integerNodes === 0) return;
   const noisy = timingWarning(check);
   if (noisy) warn(options, warnings, noisy);
+  const chosen = search?.candidates.find((candidate) => candidate.chosen);
+  if (!noisy && chosen && search?.noGain === null && check.speedupInterval && check.speedupInterval.median >= 1 && check.speedupInterval.high < FASTER) {
+    const message = `it has ${ratioText(chosen.speedupInterval)} the speed of float by the times that it was chosen by, and ${ratioText(check.speedupInterval)} as it was written${check.threads === 1 ? '' : ', with more threads'}: no gain there`;
+    warn(options, warnings, { code: 'no-gain', message, advice: 'Search with the --threads that the model will run with.' });
+  }
   if (check.speedup !== null && check.speedup < 1 && !(noisy && check.speedupInterval!.high > 1)) {
     warn(options, warnings, {
       code: 'slower',
       message: `the quantized model is slower than ${mode === 'qat' ? 'the model that came in' : 'fp32'} on this machine: ${check.speedup.toFixed(2)} times its speed`,
       advice:
         slowNodes.length > 0
-          ? `${slowNodes.length} nodes cost more on integers than in float, ${slowNodes[0]!.name} first; leave them in float with --exclude, or let --effort normal find out.`
+          ? `${slowNodes.length} nodes cost more on integers than in float, ${slowNodes[0]!.name} first; leave them in float with --exclude, or ${search ? 'ask for speed with --prefer speed' : 'let --effort normal find out'}.`
           : 'Its layers are too small to win by integers; `qdq run` shows where its time goes.',
     });
   }

@@ -35,6 +35,8 @@ export interface OutputError {
   readonly agreement: number | null;
   /** Share of equal elements of an integer, bool or string output (int64 beyond 2^53 as the nearest float64); null for floats. */
   readonly equalShare: number | null;
+  /** Whether the baseline is zero in every sample, so that an SQNR says no more than whether the candidate is zero too. */
+  readonly allZero: boolean;
   /** Samples compared; those of `shapeMismatches` come on top. */
   readonly samples: number;
   /** Elements compared. */
@@ -105,6 +107,7 @@ export class OutputErrorAccumulator {
       meanAbsError: measured ? sums.absError / sums.count : null,
       agreement: share(this.#agreeingRows, this.#rows),
       equalShare: share(this.#equal, this.#discrete),
+      allZero: sums.count > 0 && sums.signal === 0,
       samples: this.#samples,
       elements: this.#elements,
       nonFinite: sums.nonFinite,

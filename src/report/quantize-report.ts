@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import type { QuantizedNode, QuantizeResult } from '../quantize.js';
 import type { QuantizeCheck } from '../check-quantized.js';
 import { facts, heading, paragraph, span, type Block, type Fact, type ReportDocument, type Text } from './document.js';
-import { bytes, countOf, decibels, duration, groupThousands, NOT_AVAILABLE, orNotAvailable, percent, someOf } from './format.js';
+import { bytes, countOf, decibels, duration, groupThousands, NOT_AVAILABLE, orNotAvailable, percent, someOf, times } from './format.js';
 import { integerSection } from './integer-section.js';
 import { speedupText, threadsText } from './latency.js';
 import { planSection } from './plan-section.js';
@@ -32,6 +32,7 @@ export function describeQuantize(result: QuantizeResult, model: string, options:
       ...(integer ? integerSection(integer, { floatNodesOnly: plan !== null }) : []),
       ...slowNodesSection(result),
       ...searchSection(result),
+      ...weighedSection(result),
       ...methodsSection(result),
       ...(plan ? planSection(plan) : decisionsSection(result.nodes)),
       ...staticGainSection(result),
@@ -54,8 +55,16 @@ function checkSection(check: QuantizeCheck, { mode, search }: QuantizeResult): B
   const slow: Text = speedup ? span(`${speedupText(speedup)} ${how}`, speedup.median < 1 ? 'bad' : 'good') : NOT_AVAILABLE;
   return [
     heading(mode === 'qat' ? 'Measured against the model that came in' : 'Measured against the float model'),
-    facts([['figures from', from], ['speed-up', slow], ...taskFact(check), ...Object.keys(check.sqnrDb).map((name): Fact => [`output ${name}`, describeOutput(check, name)])]),
+    facts([['figures from', from], ['speed-up', slow], ...cleanUpFact(search), ...taskFact(check), ...Object.keys(check.sqnrDb).map((name): Fact => [`output ${name}`, describeOutput(check, name)])]),
   ];
+}
+
+/** How much of the speed-up the clean-up alone makes, so that integers are not praised for it. Both figures are of the search, with its threads. */
+function cleanUpFact(search: QuantizeResult['search'] | undefined): Fact[] {
+  const chosen = search?.candidates.find((candidate) => candidate.chosen)?.speedup;
+  const clean = search?.cleanSpeedup?.median;
+  if (!chosen || !clean || search.integerNodes === 0) return [];
+  return [['of that', `clean-up alone ${times(clean)}, and ${times(chosen / clean)} over the float model after clean-up, as timed while searching`]];
 }
 
 function taskFact({ task }: QuantizeCheck): Fact[] {
@@ -64,7 +73,10 @@ function taskFact({ task }: QuantizeCheck): Fact[] {
   return [[task.metric, `${figure(task.candidate)}, float model ${figure(task.baseline)}`]];
 }
 
-function describeOutput({ sqnrDb, simulatedSqnrDb, agreement, collapsed }: QuantizeCheck, name: string): Text {
+function describeOutput({ sqnrDb, simulatedSqnrDb, agreement, collapsed, equalShare, allZero }: QuantizeCheck, name: string): Text {
+  const equal = equalShare[name];
+  if (typeof equal === 'number') return `equal in ${percent(equal)} of its elements, which counts as it is no float`;
+  if (allZero.includes(name)) return sqnrDb[name] === null ? span('zero in the float model, and not zero here', 'bad') : 'zero as in the float model, so that it has no SQNR';
   const sqnr = `SQNR ${orNotAvailable(sqnrDb[name], decibels)}${describeSimulated(sqnrDb[name], simulatedSqnrDb[name])}`;
   const share = agreement[name];
   const agrees = share === null || share === undefined ? '' : `, argmax agrees in ${percent(share)}`;
@@ -117,6 +129,21 @@ function searchSection({ search, nodes }: QuantizeResult): Block[] {
           { kind: 'table' as const, columns: [{ title: 'node' }, { title: 'operator' }, { title: 'runs as' }, { title: 'times' }], rows: measured.map(({ name, opType, decision, reason }) => [name, opType, FORMS[decision], reason!.slice('measured: '.length)]) },
         ]
       : []),
+  ];
+}
+
+/** Nodes that multiply: what each runs as, the noise that it makes, and what integers win of it. */
+function weighedSection({ search }: QuantizeResult): Block[] {
+  if (!search || search.weighed.length === 0) return [];
+  const signed = (ms: number) => (ms < 0 ? `−${duration(-ms)}` : duration(ms));
+  return [
+    heading('Nodes that multiply, one by one'),
+    paragraph('Time that a node on integers wins beside all others as they are, conversions at its edges included; noise of the node alone, which is measured where all static nodes together are too loud.'),
+    {
+      kind: 'table',
+      columns: [{ title: 'node' }, { title: 'operator' }, { title: 'runs as' }, { title: 'in float', align: 'right' }, { title: 'won on integers', align: 'right' }, { title: 'noise alone', align: 'right' }],
+      rows: search.weighed.map(({ name, opType, form, floatMs, wonMs, noiseDb }) => [name, opType, form === 'blocks' ? FORMS['weights-only'] : form, duration(floatMs), signed(wonMs), noiseDb === null ? 'not measured' : decibels(noiseDb)]),
+    },
   ];
 }
 

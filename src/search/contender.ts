@@ -3,6 +3,7 @@ import type { Change } from '../passes/pass.js';
 import type { ProgressEvent } from '../progress.js';
 import { isComputeOperator } from '../runtime/kernels.js';
 import type { StagedModel } from '../runtime/staged-model.js';
+import type { AssignmentCosts } from './fastest-assignment.js';
 import type { Choices, PlannedModel } from './planner.js';
 import type { SearchCandidate } from './search-result.js';
 import type { Trial } from './trials.js';
@@ -49,8 +50,14 @@ export function describe(best: Timed, timed: readonly Timed[]): Change[] {
   return [{ pass: 'search', names: [...float.keys(), ...others.keys(), ...bodies.keys()], message }];
 }
 
-/** The noises of nodes alone, in proportion so that they add up to what all of them together make. */
-export function inProportion(noise: ReadonlyMap<string, number>, together: number): Map<string, number> {
+/** What static nodes make of the noise at least, where the shares of other forms would leave them less. */
+const LEAST_STATIC_SHARE = 0.1;
+
+/** The noises of static nodes alone, in proportion so that they add up to what all of them together make in a plan, beside what its other forms make. */
+export function noiseInProportion(noise: ReadonlyMap<string, number>, { choices: { others }, sqnrDb }: Pick<Contender, 'choices' | 'sqnrDb'>, { forms }: Pick<AssignmentCosts, 'forms'>): Map<string, number> {
+  const all = 10 ** (-sqnrDb / 10);
+  const ofOthers = [...others].reduce((sum, [name, { form }]) => sum + (forms.get(name)?.find((cost) => cost.form === form)?.noise ?? 0), 0);
+  const together = Math.max(all - ofOthers, LEAST_STATIC_SHARE * all);
   const sum = [...noise.values()].reduce((total, power) => total + power, 0);
   const factor = sum > 0 && Number.isFinite(together) ? together / sum : 1;
   return new Map([...noise].map(([name, power]) => [name, power * factor]));

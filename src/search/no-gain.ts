@@ -37,15 +37,17 @@ export interface NoGainReason {
  */
 export function reasonOfNoGain({ plans, best, prefer, wantedDb, maxDrop, floatMs, graph, times }: NoGainEvidence): NoGainReason {
   const faster = plans.filter((plan) => plan.integerNodes > 0 && (plan.speedup?.median ?? 0) >= FASTER);
-  if (faster.length > 0 && prefer !== 'speed' && best.integerNodes > 0) {
-    const fastest = faster.reduce((a, b) => (b.speedup!.median > a.speedup!.median ? b : a));
+  const keeps = ({ sqnrDb, drop }: Standing) => (maxDrop === undefined ? sqnrDb >= wantedDb : drop !== null && drop <= maxDrop);
+  const preferable = faster.filter(keeps);
+  if (preferable.length > 0 && prefer !== 'speed') {
+    const fastest = preferable.reduce((a, b) => (b.speedup!.median > a.speedup!.median ? b : a));
     return { kind: 'preference', text: `it was chosen for its ${prefer === 'size' ? 'size' : 'integers'} (--prefer ${prefer}), and others are faster: "${fastest.label}" has ${ratioText(fastest.speedup)}` };
   }
   if (best.integerNodes > 0 && (best.speedup?.median ?? 0) >= FASTER) return { kind: 'noise', text: `timing is too noisy to tell: ${ratioText(best.speedup)}` };
   if (faster.length > 0) {
     const quietest = faster.reduce((a, b) => (b.sqnrDb > a.sqnrDb ? b : a));
     // A plan that was given up on other samples kept the budget on these.
-    if (maxDrop === undefined && quietest.sqnrDb >= wantedDb) return { kind: 'budget', text: 'the error budget: plans on integers that are faster than float missed it on the samples that confirm' };
+    if (preferable.length > 0) return { kind: 'budget', text: 'the error budget: plans on integers that are faster than float missed it on the samples that confirm' };
     const figure = maxDrop === undefined ? `${quietest.sqnrDb.toFixed(1)} dB, and ${wantedDb.toFixed(1)} dB are asked for` : `a drop of ${quietest.drop?.toPrecision(3) ?? 'unknown size'}, and at most ${maxDrop} is allowed`;
     return { kind: 'budget', text: `the error budget: plans on integers that are faster than float have no better than ${figure} on the samples that judge` };
   }

@@ -1,7 +1,7 @@
 import type { MedianInterval } from '../metrics/statistics.js';
 import type { Change } from '../passes/pass.js';
 import type { Preference } from './choose-plan.js';
-import type { Choices, PlannedModel, WeightForm } from './planner.js';
+import type { Choices, OtherForm, PlannedModel, WeightForm } from './planner.js';
 import type { TrialRun } from './trials.js';
 
 /** What is asked of a plan. */
@@ -62,6 +62,19 @@ export interface SearchCandidate {
   readonly chosen: boolean;
 }
 
+/** A node that multiplies, with what was measured of it. */
+export interface WeighedNode {
+  readonly name: string;
+  readonly opType: string;
+  readonly form: 'static' | OtherForm | 'float';
+  /** Noise that it makes alone in its form, or static where it is float, in dB below the signal; null where that was not measured. */
+  readonly noiseDb: number | null;
+  /** Its time in the float model. */
+  readonly floatMs: number;
+  /** What integers win of it beside all others as they are, conversions at its edges included; negative where they cost time. */
+  readonly wonMs: number;
+}
+
 /** What a search found. */
 export interface SearchResult {
   readonly planned: PlannedModel;
@@ -76,5 +89,7 @@ export interface SearchResult {
   readonly noGain: string | null;
   /** Time of the float model over that of the float model after clean-up. */
   readonly cleanSpeedup: MedianInterval | null;
+  /** Nodes that multiply; none where times of nodes were not measured. */
+  readonly weighed: readonly WeighedNode[];
   readonly changes: readonly Change[];
 }

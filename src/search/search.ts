@@ -7,8 +7,8 @@ import type { Change } from '../passes/pass.js';
 import { stageModel, type StagedModel } from '../runtime/staged-model.js';
 import { choosePlan, fastestOnIntegers, FASTER, keepsBudget, showsGain } from './choose-plan.js';
 import { chooseRanges } from './choose-ranges.js';
-import { candidatesOf, progressOf, describe, inProportion, integerNodes, planKey, type Contender, type Proposal, type TimedContender } from './contender.js';
-import { assignForms, predictedTime } from './assign-forms.js';
+import { candidatesOf, progressOf, describe, noiseInProportion, integerNodes, planKey, type Contender, type Proposal, type TimedContender } from './contender.js';
+import { assignForms, predictedTime, weighNodes } from './assign-forms.js';
 import type { AssignmentCosts, FormCost } from './fastest-assignment.js';
 import { loudNodes } from './loud-nodes.js';
 import { measureNoise, profileModel, timeModels } from './measure.js';
@@ -31,14 +31,10 @@ import { ALL_STATIC } from './wording.js';
 const MAX_TIGHTENINGS = 3;
 
 /** Where the budget is a drop of the task metric: noise that is allowed first, and by how much less in each round. */
-const FIRST_DROP_BUDGET_DB = 10;
-const DROP_STEP_DB = 6;
+const [FIRST_DROP_BUDGET_DB, DROP_STEP_DB] = [10, 6];
 
 /** How much quieter than asked for an assignment must be for a louder and faster one to be looked for. */
 const MIN_ROOM_DB = 1.5;
-
-/** What static nodes make of the noise at least, where the shares of other forms would leave them less. */
-const LEAST_STATIC_SHARE = 0.1;
 
 /** What is asked beyond what a plan lacked on samples that it was confirmed on. */
 const BEYOND_MISSING_DB = 1;
@@ -138,6 +134,7 @@ export class Search {
       if (!isStopped) this.#floatTimes = await this.#profile(this.#planner.of(best.choices).float);
       if (!showsGain(best)) noGain = afterSecondLook(first, await this.#whyNoGain(best, timed), fastest && { label: fastest.label, speedup: fastest.speedup, again });
     }
+    const costs = this.#costsFor(best.choices);
     return {
       planned: best.planned,
       choices: best.choices,
@@ -147,6 +144,7 @@ export class Search {
       candidates: candidatesOf(this.#contenders, timed, best),
       cleanSpeedup: this.#cleanSpeedup,
       noGain,
+      weighed: costs ? weighNodes(this.#planner.of(best.choices), best.choices, costs) : [],
       changes: [...this.#changes, ...describeMigration(best, this.#contenders), ...describe(best, timed)],
     };
   }
@@ -215,7 +213,7 @@ export class Search {
   async #tryWeights(): Promise<Choices | undefined> {
     const [here] = this.#contenders;
     const found = here && (await tryWeights(here, { ...this.#tools(), keepsBudget: (one) => this.#keepsBudget(one) }));
-    if (found) this.#changes.push(found.change);
+    this.#changes.push(...(found ? [found.change] : []));
     return found?.choices;
   }
 
@@ -316,9 +314,7 @@ export class Search {
     if (!free) return new Map();
     const { threads, budget } = this.#goal;
     const limits = { threads, floatMs: this.#floatMs, budgetMs: budget.noiseMs, runs: budget.noiseRuns };
-    const ofOthers = [...free.choices.others].reduce((sum, [name, { form }]) => sum + (costs.forms.get(name)?.find((cost) => cost.form === form)?.noise ?? 0), 0);
-    const together = 10 ** (-free.sqnrDb / 10);
-    return inProportion(await measureNoise(this.#job, this.#planner, free.planned, limits), Math.max(together - ofOthers, LEAST_STATIC_SHARE * together));
+    return noiseInProportion(await measureNoise(this.#job, this.#planner, free.planned, limits), free, costs);
   }
 
   /** Assignments under the budget: it shrinks where the nodes' noises together come to more than their sum, and grows where they come to less. */
@@ -357,13 +353,13 @@ export class Search {
     return { label, choices: assignForms(this.#planner.of(choices), choices, costs, budgetDb, bias), allStatic: false };
   }
 
-  /** The plan of these choices, where it was tried under whatever name. */
+  /** The plan of these choices, tried under whatever name. */
   #known({ choices }: Proposal): Contender | undefined {
     const key = planKey(this.#planner.plan(this.#ranges, choices));
     return this.#contenders.find((one) => one.key === key);
   }
 
-  async #profile(model: Parameters<typeof profileModel>[1]): Promise<NodeTime[]> {
+  #profile(model: Model): Promise<NodeTime[]> {
     return profileModel(this.#job, model, this.#floatMs, this.#goal.threads);
   }
 
@@ -385,7 +381,12 @@ export class Search {
 
   /** What a run of a plan should take, by the times of its nodes; infinite where those are not known. */
   #predictedMs({ choices }: Contender): number {
-    return this.#costs?.choices.migration === choices.migration && this.#costs ? predictedTime(this.#planner.of(choices), choices, this.#costs.costs) : Infinity;
+    const costs = this.#costsFor(choices);
+    return costs ? predictedTime(this.#planner.of(choices), choices, costs) : Infinity;
+  }
+
+  #costsFor({ migration }: Choices): AssignmentCosts | undefined {
+    return this.#costs && this.#costs.choices.migration === migration ? this.#costs.costs : undefined;
   }
 
   /** Whether the job would take longer than it may if further plans were tried: timing, confirming and checking are still to come. */

@@ -29,6 +29,7 @@ test('OutputErrorAccumulator: hand-computed values over two samples', () => {
     maxAbsError: 4,
     agreement: 0.5,
     equalShare: null,
+    allZero: false,
     samples: 2,
     elements: 6,
     nonFinite: 0,
@@ -56,7 +57,7 @@ test('OutputErrorAccumulator: empty outputs count as samples and give no figures
 test('OutputErrorAccumulator: equal outputs reach the cap, all zero ones too', () => {
   assert.equal(vector([1, 2], [1, 2]).sqnrDb, MAX_SQNR_DB);
   const zeros = vector([0, 0], [0, 0]);
-  assert.deepEqual([zeros.sqnrDb, zeros.cosine, zeros.collapsed], [MAX_SQNR_DB, null, false]);
+  assert.deepEqual([zeros.sqnrDb, zeros.cosine, zeros.collapsed, zeros.allZero], [MAX_SQNR_DB, null, false, true]);
 });
 
 test('OutputErrorAccumulator: a zero baseline has no SQNR when the candidate differs', () => {

@@ -11,7 +11,7 @@ function output(name: string, fields: Partial<OutputError>): OutputError {
     maxAbsError: 0,
     meanAbsError: 0,
     agreement: 1,
-    equalShare: null,
+    equalShare: null, allZero: false,
     samples: 4,
     elements: 40,
     nonFinite: 0,

@@ -37,6 +37,8 @@ const base: QuantizeResult = {
     samples: 12,
     heldOut: true,
     sqnrDb: { logits: 34.5, mask: null },
+    equalShare: { logits: null, mask: null },
+    allZero: [],
     simulatedSqnrDb: { logits: 34.6, mask: null },
     task: null,
     agreement: { logits: 0.99, mask: null },
@@ -108,9 +110,37 @@ test('describeQuantize: everything that happened', () => {
   ]);
 });
 
+test('describeQuantize: outputs without an SQNR are judged in another way, which is said', () => {
+  const check = { ...base.check!, sqnrDb: { index: 200, silent: 200, loud: null }, equalShare: { index: 0.75, silent: null, loud: null }, allZero: ['silent', 'loud'], collapsed: [] };
+  const text = lines({ ...base, check }).filter((line) => line.startsWith('  output'));
+  assert.match(text[0]!, /index +equal in 75\.0 % of its elements, which counts as it is no float$/);
+  assert.match(text[1]!, /silent +zero as in the float model, so that it has no SQNR$/);
+  assert.match(text[2]!, /loud +zero in the float model, and not zero here$/);
+});
+
+test('describeQuantize: what clean-up alone wins is told apart from what integers win', () => {
+  const candidate = { label: 'all static', integerNodes: 3, sqnrDb: 40, drop: null, speedup: 3, speedupInterval: null, weightBytes: 10, chosen: true };
+  const search = { candidates: [candidate], cleanSpeedup: { median: 1.5, low: 1.4, high: 1.6 }, integerNodes: 3, noGain: null, weighed: [], confirmations: [] };
+  assert.ok(lines({ ...base, search }).some((line) => /of that +clean-up alone 1\.50×, and 2\.00× over the float model after clean-up/.test(line)));
+});
+
+test('describeQuantize: what each node wins on integers', () => {
+  const weighed = [
+    { name: 'c1', opType: 'Conv', form: 'static' as const, noiseDb: 42.4, floatMs: 1.5, wonMs: 1.25 },
+    { name: 'c2', opType: 'Conv', form: 'float' as const, noiseDb: null, floatMs: 0.5, wonMs: -0.25 },
+  ];
+  const text = lines({ ...base, search: { candidates: [{ label: 'node by node', integerNodes: 1, sqnrDb: 40, drop: null, speedup: 3, speedupInterval: null, weightBytes: 10, chosen: true }], cleanSpeedup: null, integerNodes: 1, noGain: null, weighed, confirmations: [] } });
+  const start = text.indexOf('Nodes that multiply, one by one');
+  assert.deepEqual(text.slice(start + 2, start + 5).map((line) => line.trim().split(/  +/)), [
+    ['node', 'operator', 'runs as', 'in float', 'won on integers', 'noise alone'],
+    ['c1', 'Conv', 'static', '1.50 ms', '1.25 ms', '42.4 dB'],
+    ['c2', 'Conv', 'float', '0.500 ms', '−0.250 ms', 'not measured'],
+  ]);
+});
+
 test('describeQuantize: how many plans were judged on the samples that were held out', () => {
   const confirmation = (label: string, holds: boolean) => ({ label, samples: 12, sqnrDb: holds ? 25 : 15, drop: null, speedup: null, holds });
-  const figures = (confirmations: NonNullable<QuantizeResult['search']>['confirmations']) => lines({ ...base, search: { candidates: [], cleanSpeedup: null, integerNodes: 1, noGain: null, confirmations } }).find((line) => line.includes('figures from'));
+  const figures = (confirmations: NonNullable<QuantizeResult['search']>['confirmations']) => lines({ ...base, search: { candidates: [], cleanSpeedup: null, integerNodes: 1, noGain: null, weighed: [], confirmations } }).find((line) => line.includes('figures from'));
   assert.match(figures([confirmation('a', true)])!, /12 samples, held out from ranges and choices$/);
   assert.match(figures([confirmation('a', false), confirmation('b', true)])!, /12 samples, held out from ranges, and from choices but for the last one among 2 plans that were judged on them$/);
 });

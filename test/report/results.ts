@@ -39,7 +39,7 @@ export function outputError(name: string, fields: Partial<OutputError> = {}): Ou
     maxAbsError: 0.125,
     meanAbsError: 0.0123456,
     agreement: 0.98,
-    equalShare: null,
+    equalShare: null, allZero: false,
     samples: 50,
     elements: 500,
     nonFinite: 0,

@@ -35,6 +35,8 @@ test('why a plan with integers shows no gain: what was preferred, or noise', () 
   const best = { ...FLOAT, label: 'all static', integerNodes: 3, speedup: { median: 0.8, low: 0.7, high: 0.9 } };
   const fast = { ...best, label: 'mixed', speedup: { median: 1.4, low: 1.3, high: 1.5 } };
   assert.match(reason({ plans: [best, fast], best, prefer: 'integer' }, 0.9, 0), /chosen for its integers \(--prefer integer\), and others are faster: "mixed" has 1\.40 × \[1\.30, 1\.50\]$/);
+  assert.match(reason({ plans: [FLOAT, fast], best: FLOAT, prefer: 'size' }, 0.9, 0), /chosen for its size/);
+  assert.match(reason({ plans: [best, { ...fast, sqnrDb: 20 }], best, prefer: 'integer' }, 0.9, 0), /^the error budget: .* 20\.0 dB/);
   assert.match(reason({ plans: [best], best, prefer: 'integer' }, 0.9, 0), /^the nodes that multiply are no faster/);
   const open = { ...best, speedup: { median: 1.1, low: 0.9, high: 1.3 } };
   assert.match(reason({ plans: [open], best: open }, 0.9, 0), /^timing is too noisy to tell: 1\.10 × \[0\.90, 1\.30\]$/);
