@@ -4,6 +4,7 @@ import { collectTables, nonFiniteWarning } from './calibrate.js';
 import { mergeObservations, requireTableFor, type CalibrationTable } from './calibration/calibration-table.js';
 import { collect } from './calibration/collect.js';
 import { readTable } from './calibration/table-file.js';
+import { spreadNames } from './data/split.js';
 import { checkUpgrade } from './check-upgrade.js';
 import { confirmPlan, type Confirmation } from './confirm-plan.js';
 import { QUANTIZE_DEFAULTS, type Effort } from './defaults.js';
@@ -152,7 +153,9 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     ...{ range: fixed ?? { method: 'percentile', percentile: QUANTIZE_DEFAULTS.percentile }, ranges: new Map(), weights: { weightType, reduceRange } },
     ...{ migration: undefined, means: undefined, float: new Map(), others, bodies: new Map() },
   };
-  const trial: TrialJob | undefined = data && samples && samples.judging.length > 0 ? { host, baseline: stagedFile(options.model), data, samples: choiceSamples(tables.all, samples.judging), labels: options.labels, metric: options.metric, exactRun: effort !== 'none' && addsExactly(options) ? 'here' : 'simulated' } : undefined;
+  // Some things are measured on the first few only, which should take all branches.
+  const inOrder = (names: readonly string[]) => (prepared.model.openBranches ? spreadNames(names) : names);
+  const trial: TrialJob | undefined = data && samples && samples.judging.length > 0 ? { host, baseline: stagedFile(options.model), data, samples: inOrder(choiceSamples(tables.all, samples.judging)), labels: options.labels, metric: options.metric, exactRun: effort !== 'none' && addsExactly(options) ? 'here' : 'simulated' } : undefined;
   let unreached: QdqError | undefined;
   if (![...others.values()].some(({ reason }) => reason === ASKED_FOR)) {
     unreached = nothingStatic(planner.plan(ranges, choices).plan, options.model);

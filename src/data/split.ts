@@ -38,6 +38,14 @@ export function limitNames(names: readonly string[], limit: number): string[] {
   return Array.from({ length: limit }, (_, i) => names[Math.floor((i * names.length) / limit)]!);
 }
 
+/** The names in an order whose first few are spread over all of them, halves and every other one alike: by multiples of the golden ratio. */
+export function spreadNames(names: readonly string[]): string[] {
+  const at = (i: number) => names[Math.floor(((i * GOLDEN_RATIO) % 1) * names.length)]!;
+  return [...new Set([...names.map((_, i) => at(i)), ...names])];
+}
+
+const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
+
 /** Throws QdqError `usage` where a limit is not a positive integer. */
 export function checkLimit(limit: number): void {
   if (!Number.isSafeInteger(limit) || limit < 1) throw new QdqError('usage', `--limit ${limit}: expected a positive integer`);

@@ -84,8 +84,10 @@ export function moveOut(branch: Graph, names: NamesAround, renamed: Map<string, 
   const own = [...branch.initializers.keys(), ...branch.nodes.flatMap(({ outputs }) => outputs.filter(Boolean))];
   for (const name of own) if (!renamed.has(name)) renamed.set(name, names.unique(name));
   const rename = (name: string) => renamed.get(name) ?? name;
+  // Many exporters name a node after its output.
+  const nameOf = ({ name, outputs }: Node) => (outputs.includes(name) ? rename(name) : names.unique(name));
   return {
-    nodes: branch.nodes.map((each) => ({ ...renameInputs(each, rename), name: each.name && names.unique(each.name), outputs: each.outputs.map(rename) })),
+    nodes: branch.nodes.map((each) => ({ ...renameInputs(each, rename), name: each.name && nameOf(each), outputs: each.outputs.map(rename) })),
     initializers: new Map([...branch.initializers].map(([name, tensor]) => [rename(name), tensor])),
     rename,
   };

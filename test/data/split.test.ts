@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { holdOut, limitNames, splitNames } from '../../src/data/split.js';
+import { holdOut, limitNames, splitNames, spreadNames } from '../../src/data/split.js';
 import { assertFails } from './support.js';
 
 const names = (count: number): string[] => Array.from({ length: count }, (_, i) => `${String(i).padStart(4, '0')}.npz`);
@@ -51,4 +51,15 @@ test('limitNames takes names evenly', async () => {
   assert.deepEqual(limitNames(names(10), 4), ['0000.npz', '0002.npz', '0005.npz', '0007.npz']);
   assert.deepEqual(limitNames(names(3), 8), names(3));
   await assertFails(() => limitNames(names(3), 0), 'usage', /--limit 0: expected a positive integer/);
+});
+
+test('spreadNames keeps all names, and its first four are of both halves and of both even and odd places', () => {
+  for (const count of [0, 1, 2, 3, 4, 5, 8, 13, 16, 21, 64]) {
+    const spread = spreadNames(names(count));
+    assert.deepEqual([...spread].sort(), names(count));
+    if (count < 8) continue;
+    const places = spread.slice(0, 4).map((name) => parseInt(name, 10));
+    assert.equal(new Set(places.map((place) => place % 2)).size, 2, String(places));
+    assert.equal(new Set(places.map((place) => place < count / 2)).size, 2, String(places));
+  }
 });

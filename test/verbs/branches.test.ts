@@ -124,6 +124,36 @@ output y float32[1,16,N]`;
     assert.equal(operators.opTypes.filter((opType) => opType === 'QLinearConv').length, 3);
   });
 
+  test('are searched as others are: what is loud in a branch does not keep the rest of it in float', async () => {
+    const text = `
+ir 8
+opset 13
+input x float32[64,256]
+input o float32[64,64]
+input c bool[]
+const w float32[256,256] ~1
+const v float32[64,64] ~2
+y, z = If(c)
+  then_branch:
+    fine: m = MatMul(x, w)
+    loud: n = MatMul(o, v)
+    output m float32[64,256]
+    output n float32[64,64]
+  else_branch:
+    other: p = MatMul(x, w)
+    q = Neg(o)
+    output p float32[64,256]
+    output q float32[64,64]
+output y float32[64,256]
+output z float32[64,64]`;
+    const outliers = (seed: number) => tensorFromArray('float32', [64, 64], Float32Array.from(numbersOf(noise([64, 64], seed)), (value, i) => (i % 64 === 0 ? 5000 : value)));
+    const result = await made('alone-loud', withBlindRow(parseModel(text), 'v'), (i) => ({ x: noise([64, 256], i), o: outliers(50 + i), c: bool(i % 2 === 0) }));
+    const runsAs = (name: string) => result.integer!.nodes.find((node) => node.name === name)!.runsAs;
+    assert.deepEqual(['fine', 'other'].map(runsAs), ['integer', 'integer']);
+    assert.ok(Object.values(result.check!.sqnrDb).every((sqnrDb) => sqnrDb! > 25), JSON.stringify(result.check!.sqnrDb));
+    assert.ok(result.search!.candidates.length > 1);
+  });
+
   test('are not static in a branch that no sample takes, which says so', async () => {
     const text = `
 ir 8

@@ -5,7 +5,7 @@ import { describe, test, type TestContext } from 'node:test';
 import { holdOut } from '../../src/data/split.js';
 import { quantize, readModel, type QuantizeOptions, type QuantizeResult } from '../../src/index.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
-import { tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
+import { int64Tensor, tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
 import { writeSample, writeSamples, writeTinyModel } from '../cli/tiny-model.js';
 import { GraphBuilder, noise, noiseTensor } from '../helpers/graph-builder.js';
 import { temporaryFolder } from '../helpers/temporary-folder.js';
@@ -91,7 +91,7 @@ function withOutlier(dims: readonly [number, number], seed: number): Tensor {
   return tensorFromArray('float32', dims, values);
 }
 
-/** A product that reads nothing of the outlier, in a body that runs, beside a convolution-like product outside. */
+/** A product that reads nothing of the outlier, in a branch that runs inside of a loop, beside another product outside. */
 function productInBody(g: GraphBuilder): void {
   const branch = (name: string) => {
     const b = new GraphBuilder();
@@ -101,11 +101,16 @@ function productInBody(g: GraphBuilder): void {
     return { kind: 'graph' as const, value: b.model().graph };
   };
   g.input('x', [32, 256]);
-  g.output(g.op('inside', 'If', [g.input('condition', [], 'bool')], { attributes: { then_branch: branch('then'), else_branch: branch('else') } }));
+  g.input('condition', [], 'bool');
+  const body = new GraphBuilder();
+  body.input('i', [], 'int64');
+  body.output(body.op('more', 'Identity', [body.input('go', [], 'bool')]));
+  body.output(body.op('either', 'If', ['condition'], { attributes: { then_branch: branch('then'), else_branch: branch('else') } }));
+  g.output(g.op('inside', 'Loop', [g.constant('once', int64Tensor(1)), ''], { attributes: { body: { kind: 'graph', value: body.model().graph } } }));
   g.output(g.op('outside', 'MatMul', [g.input('z', [64, 256]), g.weight('outside_w', [256, 256])]));
 }
 
-describe('nodes in bodies', () => {
+describe('nodes in bodies of loops', () => {
   test('stay in float where the budget asks for that, also those that no sample ran', async (t) => {
     const paths = subject(t, productInBody, (i) => ({ x: withOutlier([32, 256], i), z: noiseTensor([64, 256], 50 + i), condition: tensorFromArray('bool', [], Uint8Array.of(1)) }));
     const result = await make(paths, { prefer: 'integer' });
