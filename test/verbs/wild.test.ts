@@ -256,3 +256,13 @@ test('all that these tests have written is valid for onnx.checker', { skip: noOn
   const problems = Object.entries(checkerProblems(written)).filter(([path]) => !(path.replace('.q.onnx', '.onnx') in sources));
   assert.deepEqual(problems, []);
 });
+
+test('a float model that gives NaN on a sample: which output, which sample', async () => {
+  // The logarithm of what is negative is NaN, in float and on integers.
+  const text = `${HEAD}output y float32[N,64]\noutput z float32[N,64]\nmm: y = MatMul(x, w)\nlog: z = Log(y)`;
+  const { warnings, check } = await made(text);
+  const found = warnings.filter(({ code, message }) => code === 'non-finite' && message.includes('output "z"'));
+  assert.equal(found.length, 1);
+  assert.match(found[0]!.message, /first in sample ".*\.npz"/);
+  assert.deepEqual(check!.nonFinite.map(({ name }) => name), ['z']);
+});
