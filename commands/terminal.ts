@@ -23,7 +23,8 @@ export interface Terminal {
 export async function openTerminal({ noColor, quiet = false }: TerminalSettings): Promise<Terminal> {
   const style = usesColor(process.stderr, noColor) ? new (await import('chalk')).Chalk({ level: 1 }) : undefined;
   // A pseudo-terminal without a size (docker, script) has 0 columns, with which ora clears lines without end.
-  const progress = !quiet && process.stderr.isTTY && process.stderr.columns > 0 ? new ProgressLine(style !== undefined) : undefined;
+  const isScreen = process.stderr.isTTY && process.stderr.columns > 0;
+  const progress = quiet ? undefined : isScreen ? new ProgressLine(style !== undefined) : new ProgressLog((line) => process.stderr.write(`${line}\n`));
   return {
     error: (message, hint) => write(style, 'red', 'error', message, hint),
     warn: ({ message, advice }) => {
@@ -50,6 +51,28 @@ function write(style: ChalkInstance | undefined, color: 'red' | 'yellow', kind: 
 /** Messages of the runtime come with line breaks and, at times, with names that hold control characters. */
 function oneLine(text: string): string {
   return printable(text.trim().replace(/\s*\n\s*/g, ' '));
+}
+
+/** Where no line can be drawn anew, as in a log, one is written this often. */
+const LOG_EVERY_MS = 10_000;
+
+/** Progress in a log: what is being done, and since when the command runs, in a line of its own each `everyMs`, whether or not anything was reported. */
+export class ProgressLog {
+  readonly #begun = Date.now();
+  readonly #timer: NodeJS.Timeout;
+  #text = '';
+
+  constructor(write: (line: string) => void, everyMs = LOG_EVERY_MS) {
+    this.#timer = setInterval(() => write(`progress: ${this.#text || 'working'}, after ${duration(Date.now() - this.#begun)}`), everyMs).unref();
+  }
+
+  update(event: ProgressEvent): void {
+    this.#text = progressText(event, 0);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
 }
 
 /** The line with the spinner; the spinner's library is slow to load, so it is there from the first event on only. */

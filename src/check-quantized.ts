@@ -2,6 +2,7 @@ import type { DataSpec } from './data/data-spec.js';
 import { QUANTIZE_DEFAULTS, type Effort } from './defaults.js';
 import { compareTask, judgeTask, type TaskComparison } from './evaluation/judge.js';
 import { timeTask } from './evaluation/time.js';
+import type { OutputError } from './metrics/output-error.js';
 import { gradedOutputs } from './metrics/worst-sqnr.js';
 import { medianRatioInterval, type MedianInterval } from './metrics/statistics.js';
 import { modelSize, readModel } from './onnx/read-model.js';
@@ -42,6 +43,8 @@ export interface QuantizeCheck {
   readonly task: TaskComparison | null;
   /** Outputs of floats, by whose SQNR the model is judged; that of an index says nothing. */
   readonly graded: readonly string[];
+  /** Outputs with NaN or infinity, on whichever side. */
+  readonly nonFinite: readonly OutputError[];
   /** Outputs that became useless. */
   readonly collapsed: readonly string[];
   /** Time of the float model over that of the quantized one. */
@@ -94,6 +97,7 @@ export async function checkQuantized(
     allZero: outputs.filter(({ allZero, equalShare }) => allZero && equalShare === null).map(({ name }) => name),
     task: compareTask(judged, judged.candidates[0]!),
     graded: gradedOutputs(outputs).map(({ name }) => name),
+    nonFinite: outputs.filter(({ nonFinite }) => nonFinite > 0),
     collapsed: outputs.filter(({ collapsed }) => collapsed).map(({ name }) => name),
     speedup: speedup?.median ?? null,
     speedupInterval: speedup,

@@ -6,6 +6,7 @@ import { proveIn } from './evaluation/prove.js';
 import { timeTask } from './evaluation/time.js';
 import { TIMING_DEFAULTS } from './defaults.js';
 import { QdqError } from './errors.js';
+import { nonFiniteOutputs } from './non-finite-outputs.js';
 import { modelSize, readModel } from './onnx/read-model.js';
 import type { Warning } from './progress.js';
 import type { IntegerReport } from './runtime/integer-report.js';
@@ -116,6 +117,7 @@ function describeCandidate(
   if (judged.samples < FEW_SAMPLES) {
     add('few-samples', `the figures come from ${judged.samples} samples only`, `Give at least ${FEW_SAMPLES}, better a hundred and more.`);
   }
+  for (const { code, message, advice } of nonFiniteOutputs(outputs, candidate.path)) add(code, message, advice);
   for (const { name, collapsed } of outputs) {
     if (collapsed) add('collapsed-output', `${candidate.path}: output "${name}" is useless`, 'Leave the nodes before it in float with --exclude, or try another --method.');
   }

@@ -9,6 +9,7 @@ import { freezeModel } from './freeze.js';
 import { noteFixedInputs } from './note-fixed-inputs.js';
 import type { Model } from './graph/model.js';
 import type { ThresholdCheck } from './metrics/thresholds.js';
+import { nonFiniteOutputs } from './non-finite-outputs.js';
 import { modelSize, readModel } from './onnx/read-model.js';
 import { writeFileAtomic } from './onnx/atomic-file.js';
 import { writeModelAside, type ModelAside } from './onnx/write-model.js';
@@ -243,6 +244,7 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
     const advice = (samples?.all.length ?? 0) < 8 ? 'Give eight or more samples; every fourth is then held out.' : 'Judge it with `qdq compare` on samples that calibration has not seen.';
     warn(options, warnings, { code: 'not-held-out', message, advice });
   }
+  for (const warning of nonFiniteOutputs(check.nonFinite, 'the quantized model')) warn(options, warnings, warning);
   for (const name of check.collapsed) {
     warn(options, warnings, {
       code: 'collapsed-output',
@@ -294,8 +296,11 @@ function warnAboutCheck(options: QuantizeOptions, warnings: Warning[], check: Qu
   }
 }
 
+/** Growth that is worth a word: a name or an entry more in the file is none. */
+const LARGER = 1.005;
+
 function warnAboutSize(options: QuantizeOptions, warnings: Warning[], before: number, after: number): void {
-  if (after <= before) return;
+  if (after <= LARGER * before) return;
   warn(options, warnings, {
     code: 'larger',
     message: `the quantized model is larger than the float one: ${(after / before).toFixed(2)} times its size`,

@@ -111,7 +111,7 @@ async function judge(args: JudgeArguments, context: TaskContext): Promise<JudgeR
       if (first === 0) addToMetric(baselineMetric, expected, label, sample.name);
       for (const { session, errors, metric } of together) {
         const received = await session.run(sample.inputs);
-        for (const [name, tensor] of expected) addError(errors, name, tensor, received.get(name));
+        for (const [name, tensor] of expected) addError(errors, name, tensor, received.get(name), sample.name);
         addToMetric(metric, received, label, sample.name);
       }
       context.progress({ stage: 'judging', done: ++done, total, unit: total > names.length ? 'runs' : 'samples' });
@@ -127,11 +127,11 @@ async function judge(args: JudgeArguments, context: TaskContext): Promise<JudgeR
   };
 }
 
-function addError(errors: Map<string, OutputErrorAccumulator>, name: string, expected: Tensor, received: Tensor | undefined): void {
+function addError(errors: Map<string, OutputErrorAccumulator>, name: string, expected: Tensor, received: Tensor | undefined, sample: string): void {
   if (!received) throw new QdqError('model-invalid', `the candidate has no output "${name}" as the baseline has`, 'Compare models with the same outputs.');
   let error = errors.get(name);
   if (!error) errors.set(name, (error = new OutputErrorAccumulator(name)));
-  error.add(expected, received);
+  error.add(expected, received, sample);
 }
 
 function addToMetric(metric: TaskMetric | undefined, outputs: ReadonlyMap<string, Tensor>, label: number | undefined, sample: string): void {

@@ -45,6 +45,8 @@ export interface OutputError {
   readonly nonFinite: number;
   /** Those of `nonFinite` that are not the same on both sides. */
   readonly nonFiniteMismatches: number;
+  /** The first sample with such an element; null where there is none, or samples have no names. */
+  readonly nonFiniteSample: string | null;
   /** Samples whose output had another shape, which enter none of the figures. */
   readonly shapeMismatches: number;
   /**
@@ -61,6 +63,7 @@ export class OutputErrorAccumulator {
   #elements = 0;
   #samples = 0;
   #shapeMismatches = 0;
+  #nonFiniteSample: string | null = null;
   #rows = 0;
   #agreeingRows = 0;
   #discrete = 0;
@@ -70,8 +73,8 @@ export class OutputErrorAccumulator {
     this.name = name;
   }
 
-  /** Takes in one sample. Throws TypeError for element types without numbers other than strings (complex, float8). */
-  add(baseline: Tensor, candidate: Tensor): void {
+  /** Takes in one sample, named `sample` in the result where it is the first with NaN or infinity. Throws TypeError for element types without numbers other than strings (complex, float8). */
+  add(baseline: Tensor, candidate: Tensor, sample: string | null = null): void {
     if (!sameShape(baseline.dims, candidate.dims)) {
       this.#shapeMismatches++;
       return;
@@ -82,7 +85,9 @@ export class OutputErrorAccumulator {
     } else {
       const b = numbersOf(baseline);
       const c = numbersOf(candidate);
+      const before = this.#sums.nonFinite;
       addErrors(this.#sums, b, c);
+      if (before === 0 && this.#sums.nonFinite > 0) this.#nonFiniteSample = sample;
       const rows = classRows(baseline.dims);
       if (rows) {
         this.#rows += rows.rows;
@@ -112,6 +117,7 @@ export class OutputErrorAccumulator {
       elements: this.#elements,
       nonFinite: sums.nonFinite,
       nonFiniteMismatches: sums.nonFiniteMismatches,
+      nonFiniteSample: this.#nonFiniteSample,
       shapeMismatches: this.#shapeMismatches,
       collapsed: isCollapsed(sums, sqnrDb, this.#discrete === 0),
     };

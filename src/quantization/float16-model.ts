@@ -111,6 +111,8 @@ class Float16Conversion {
 
   #obstacle(node: Node): string | undefined {
     const { opType, domain } = node;
+    const sparse = node.inputs.find((value) => this.#graph.sparseInitializers.includes(value)) ?? (node.attributes.has('sparse_value') ? node.outputs[0] : undefined);
+    if (sparse !== undefined) return `"${sparse}" is a sparse constant`;
     if (subgraphsOf(node).length > 0) return `${opType} computes in float32 in its bodies`;
     if (domain !== '' && !(domain === 'com.microsoft' && CONTRIB.has(opType))) return `${domain} ${opType} is not known to take float16`;
     if (this.#movesBatch(node)) return 'onnxruntime 1.30 ends the process where it fuses such a float16 Transpose with the MatMul after it';

@@ -45,7 +45,34 @@ function lowerInGraph(model: Model): PassResult {
   if (!opsets.has(MICROSOFT)) opsets.set(MICROSOFT, 1);
   const message = `${lowered.length} operators between Q and DQ became operators on integers`;
   const result = passResult({ ...model, opsets }, editor.finish(), [{ pass: 'lower-to-qoperators', names: lowered, message }]);
-  return { ...result, model: withFloatBiases(prune(result.model).model) };
+  return { ...result, model: movedOnIntegers(withFloatBiases(prune(result.model).model)) };
+}
+
+/** Operators that move all elements of their first input and know the integers' types. */
+const MOVERS = new Set(['Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Flatten']);
+
+/**
+ * What an operator on integers gives is moved before it is dequantized: the runtime would bring the DQ behind the move itself, and leave a
+ * DQ and a Q before it that undo each other.
+ */
+function movedOnIntegers(model: Model): Model {
+  for (let { graph } = model; ; ) {
+    const index = indexOf(graph);
+    const editor = new GraphEditor(graph);
+    let count = 0;
+    for (const node of graph.nodes) {
+      const quantizer = node.domain === '' && MOVERS.has(node.opType) ? dequantizerOf(index, node.inputs[0]) : undefined;
+      if (!quantizer || !isByte(quantizer) || !isPerTensor(quantizer) || soleReader(index, node.inputs[0]!) !== node) continue;
+      const [integers = '', ...mapping] = quantizer.node.inputs;
+      if (!index.producer(integers)?.opType.startsWith('QLinear') && !MOVERS.has(index.producer(integers)?.opType ?? '')) continue;
+      const moved = editor.names.unique(`${node.outputs[0]}_integers`);
+      editor.replace(quantizer.node);
+      editor.replace(node, { ...node, inputs: [integers, ...node.inputs.slice(1)], outputs: [moved] }, { ...quantizer.node, inputs: [moved, ...mapping], outputs: node.outputs });
+      count++;
+    }
+    if (count === 0) return { ...model, graph };
+    graph = editor.finish();
+  }
 }
 
 /** A product that gives floats has no place for an int32 bias, so that the bias which is added behind it is stored in float. */

@@ -34,6 +34,7 @@ test('OutputErrorAccumulator: hand-computed values over two samples', () => {
     elements: 6,
     nonFinite: 0,
     nonFiniteMismatches: 0,
+    nonFiniteSample: null,
     shapeMismatches: 0,
     collapsed: false,
   });
@@ -165,4 +166,13 @@ test('OutputErrorAccumulator: scaling both sides keeps SQNR and cosine; halving 
     assert.ok(Math.abs((pair(1, 0.5).sqnrDb ?? NaN) - (one.sqnrDb ?? NaN) - 20 * Math.log10(2)) < 1e-6);
     assert.ok((one.meanAbsError ?? NaN) <= (one.maxAbsError ?? NaN));
   }
+});
+
+test('OutputErrorAccumulator: the first sample with NaN or infinity is named, whichever side has it', () => {
+  const accumulator = new OutputErrorAccumulator('y');
+  accumulator.add(floats([2], [1, 2]), floats([2], [1, 2]), 'good');
+  accumulator.add(floats([2], [1, NaN]), floats([2], [1, 3]), 'bad');
+  accumulator.add(floats([2], [1, 2]), floats([2], [1, Infinity]), 'worse');
+  const { nonFinite, nonFiniteMismatches, nonFiniteSample } = accumulator.result();
+  assert.deepEqual({ nonFinite, nonFiniteMismatches, nonFiniteSample }, { nonFinite: 2, nonFiniteMismatches: 2, nonFiniteSample: 'bad' });
 });

@@ -16,6 +16,7 @@ function output(name: string, fields: Partial<OutputError>): OutputError {
     elements: 40,
     nonFinite: 0,
     nonFiniteMismatches: 0,
+    nonFiniteSample: null,
     shapeMismatches: 0,
     collapsed: false,
     ...fields,

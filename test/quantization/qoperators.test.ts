@@ -100,6 +100,21 @@ describe('QDQ and operators on integers give identical outputs', () => {
     });
   }
 
+  test('what floats read behind moves is moved as integers', async () => {
+    const g = new GraphBuilder();
+    const t = g.op('t', 'Transpose', [g.pair(g.op('c', 'Conv', [image(g), g.quantizedWeight('w', [5, 4, 1, 1], { axis: 0 })]))], { attributes: { perm: [0, 2, 3, 1] } });
+    const r = g.op('r', 'Reshape', [t, g.ints('shape', [36, 5])]);
+    g.output(g.op('m', 'Mul', [r, r]));
+    const model = g.model();
+    const low = lowerToQOperators(model).model;
+    assert.deepEqual(operators(low), ['QuantizeLinear', 'QLinearConv', 'Transpose', 'Reshape', 'DequantizeLinear', 'Mul']);
+    assert.deepEqual(checkGraph(low.graph), []);
+    await assertSameRuns(model, low);
+    const high = liftQOperators(low).model;
+    await assertSameRuns(model, high);
+    assert.deepEqual(operators(lowerToQOperators(high).model), operators(low), 'and down again');
+  });
+
   test('what does not fuse stays: a float reader, a Relu that is not redundant, another type', () => {
     const g = new GraphBuilder();
     const a = g.op('a', 'Add', [matrix(g), matrix(g, 'y')]);

@@ -43,6 +43,7 @@ const base: QuantizeResult = {
     task: null,
     agreement: { logits: 0.99, mask: null },
     graded: ['logits', 'mask'],
+    nonFinite: [],
     collapsed: ['mask'],
     speedup: 2.5,
     speedupInterval: { median: 2.5, low: 2.25, high: 2.75 },

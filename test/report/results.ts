@@ -44,6 +44,7 @@ export function outputError(name: string, fields: Partial<OutputError> = {}): Ou
     elements: 500,
     nonFinite: 0,
     nonFiniteMismatches: 0,
+    nonFiniteSample: null,
     shapeMismatches: 0,
     collapsed: false,
     ...fields,

@@ -163,6 +163,20 @@ describe('operators and types beyond the runtime', () => {
     await assert.rejects(made(text), (error: unknown) => error instanceof QdqError && error.code === 'operator-missing' && /acme\.Fancy/.test(error.message) && error.hint !== undefined);
   });
 
+  for (const [where, isNode] of [['in a Constant node', true], ['among the initializers', false]] as const) {
+    test(`float16: a sparse constant ${where} stays float32`, async () => {
+      const message = readMessage('ModelProto', encodeModel(parseModel(`${HEAD}h = MatMul(x, k)\ny = MatMul(h, w)\noutput y float32[N,64]`)));
+      const tensor = (data_type: number, fields: object) => ({ dims: [2], data_type, ...fields });
+      const sparse = { values: { ...tensor(1, { float_data: [0.5, -2] }), name: 'k' }, indices: tensor(7, { int64_data: [3, 4000] }), dims: [64, 64] };
+      const constant = { op_type: 'Constant', output: ['k'], attribute: [{ name: 'sparse_value', type: 11, sparse_tensor: sparse }] };
+      const graph = isNode ? { ...message.graph, node: [constant, ...message.graph!.node!] } : { ...message.graph, sparse_initializer: [sparse] };
+      const result = await made(writeMessage('ModelProto', { ...message, graph }), X, { mode: 'weight-only', weightType: 'float16' });
+      isGood(result, 50);
+      assert.match(reasons(result), /"k" is a sparse constant/);
+      assert.equal(result.nodes.find(({ opType, decision }) => opType === 'MatMul' && decision === 'weights-only') !== undefined, true);
+    });
+  }
+
   test('a sparse constant leaves its node in float', async () => {
     const message = readMessage('ModelProto', encodeModel(parseModel(`${HEAD}k = Constant()\nh = MatMul(x, k)\ny = MatMul(h, w)\noutput y float32[N,64]`)));
     const tensor = (data_type: number, fields: object) => ({ dims: [2], data_type, ...fields });
@@ -255,4 +269,14 @@ test('all that these tests have written is valid for onnx.checker', { skip: noOn
   const sources = checkerProblems(written.map((path) => path.replace('.q.onnx', '.onnx')));
   const problems = Object.entries(checkerProblems(written)).filter(([path]) => !(path.replace('.q.onnx', '.onnx') in sources));
   assert.deepEqual(problems, []);
+});
+
+test('a float model that gives NaN on a sample: which output, which sample', async () => {
+  // The logarithm of what is negative is NaN, in float and on integers.
+  const text = `${HEAD}output y float32[N,64]\noutput z float32[N,64]\nmm: y = MatMul(x, w)\nlog: z = Log(y)`;
+  const { warnings, check } = await made(text);
+  const found = warnings.filter(({ code, message }) => code === 'non-finite' && message.includes('output "z"'));
+  assert.equal(found.length, 1);
+  assert.match(found[0]!.message, /first in sample ".*\.npz"/);
+  assert.deepEqual(check!.nonFinite.map(({ name }) => name), ['z']);
 });
