@@ -28,7 +28,8 @@ import { quantizeFloat16 } from './quantize-float16.js';
 import { carriesQdq, quantizeQat } from './quantize-qat.js';
 import { quantizeStatic } from './quantize-static.js';
 import { quantizeWeightOnly } from './quantize-weight-only.js';
-import type { IntegerNode, FusedReport } from './runtime/integer-report.js';
+import { withoutNodes, type IntegerNode, type FusedReport } from './runtime/integer-report.js';
+import { isComputeOperator } from './runtime/kernels.js';
 import type { MethodTrial } from './search/choose-method.js';
 import { recordText, type PlanRecord } from './search/plan-record.js';
 import { FASTER } from './search/choose-plan.js';
@@ -125,7 +126,7 @@ export async function quantize(options: QuantizeOptions): Promise<QuantizeResult
         output: written ? { path: options.output!, sizeBytes: written.sizeBytes, sha256: written.sha256 } : null,
         nodes,
         changes: [...freezing, ...changes],
-        integer: integer && withPlanReasons(integer, nodes, mode),
+        integer: integer && withPlanReasons(ofModelAsItCame(integer, nodes), nodes, mode),
         check,
         slowNodes,
         plan: options.dryRun ? plan : null,
@@ -228,6 +229,12 @@ function refuseQuantized(model: Model, { model: path, mode = QUANTIZE_DEFAULTS.m
   const pair = model.graph.nodes.find((node) => /^DynamicQuantize|^(MatMul|Conv)Integer$|^MatMulNBits$|^GatherBlockQuantized$/.test(node.opType));
   if (!pair) return;
   throw new QdqError('usage', `${path} is quantized already: it has ${pair.opType} nodes`, 'See what it runs as with `qdq inspect`, or give the float model.');
+}
+
+/** A pool that was written as a convolution did not come in as one: compute nodes are counted in the model that came in. */
+function ofModelAsItCame(report: FusedReport, planned: readonly QuantizedNode[]): FusedReport {
+  const others = new Set(planned.flatMap(({ name, opType }) => (isComputeOperator(opType) ? [] : [name])));
+  return withoutNodes(report, ({ name, opType }) => isComputeOperator(opType) && others.has(name));
 }
 
 /** The plan knows why a node was left in float; the fused graph only shows that it is. A static plan does not look into bodies. */

@@ -75,3 +75,13 @@ export interface FusedReport extends IntegerReport {
   readonly weightBytes: IntegerReport['weightBytes'] & { readonly residentInteger: number };
   readonly nodes: readonly FusedNode[];
 }
+
+/** The report of the other nodes: counts and the share of multiply–accumulates. Times and bytes stay those of the whole model. */
+export function withoutNodes(report: FusedReport, isLeftOut: (node: FusedNode) => boolean): FusedReport {
+  const nodes = report.nodes.filter((node) => !isLeftOut(node));
+  if (nodes.length === report.nodes.length) return report;
+  const integer = nodes.filter(({ runsAs }) => runsAs === 'integer');
+  const macsOf = (those: readonly FusedNode[]) => those.reduce((sum, { macs }) => sum + (macs ?? 0), 0);
+  const macsShare = report.macsShare === null || macsOf(nodes) === 0 ? null : macsOf(integer) / macsOf(nodes);
+  return { ...report, computeNodes: nodes.length, integerNodes: integer.length, macsShare, nodes };
+}

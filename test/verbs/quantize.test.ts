@@ -54,6 +54,19 @@ function dynamicModel(): ReturnType<typeof tinyModel> {
   return g.model();
 }
 
+test('a pool that is written as a convolution is no compute node of the model', async () => {
+  const g = new GraphBuilder();
+  const pointwise = (name: string, x: string, channels: number) => g.op(name, 'Conv', [x, g.weight(`${name}_w`, [8, channels, 1, 1])]);
+  const pooled = g.op('pool', 'AveragePool', [pointwise('first', g.input('image', [1, 3, 8, 8]), 3)], { attributes: { kernel_shape: [2, 2], strides: [2, 2] } });
+  g.output(pointwise('second', pooled, 8));
+  writeFileSync(at('pooled.onnx'), encodeModel(g.model()));
+  const { integer } = await quantize({ model: at('pooled.onnx'), data: [data], output: at('pooled.int8.onnx'), threads: 1, effort: 'none' });
+  assert.deepEqual([integer!.computeNodes, integer!.integerNodes, integer!.macsShare], [2, 2, 1]);
+  assert.deepEqual(integer!.nodes.map(({ name }) => name), ['first', 'second']);
+  const written = await readModel(at('pooled.int8.onnx'));
+  assert.equal(written.graph.nodes.filter(({ opType }) => opType === 'Conv').length, 3);
+});
+
 describe('the same input and options give the same bytes', () => {
   test('with all that decides by measured error', async () => {
     const [a, b] = [await make('a.onnx'), await make('b.onnx')];
