@@ -67,17 +67,24 @@ export function carriesQdq(model: Model): boolean {
  * are put where the runtime fuses them, and no trained scale changes. Where ranges are missing, they come from data if there is some.
  */
 export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
+  const quantized = await quantizeTrained(job);
+  if (!quantized) throw untrained(job.options.model);
+  return quantized;
+}
+
+/** The same; undefined where the model carries no quantization, which may show only once its constants are computed. */
+export async function quantizeTrained(job: QuantizeJob): Promise<QuantizedModel | undefined> {
   const { host, options, model, data, listed, clock } = job;
-  refuseTrainedOptions(options);
   const target = targetOf(options.target ?? QUANTIZE_DEFAULTS.target);
   const folder = dirname(options.model);
-  requireTrained(options.model, model);
+  if (!carriesQdq(model)) return undefined;
   checkQuantizers(model.graph);
   const before = await runsBefore(job);
   const prepared = await prepareTrained(host, model, folder);
   await checkUpgrade(job, prepared.upgraded);
   checkQuantizers(prepared.model.graph);
-  requireTrained(options.model, prepared.model);
+  if (!carriesQdq(prepared.model)) return undefined;
+  refuseTrainedOptions(options);
   const samples = listed && partitionSamples(await listed);
   clock.lap('read');
 
@@ -121,9 +128,8 @@ export async function quantizeQat(job: QuantizeJob): Promise<QuantizedModel> {
   };
 }
 
-function requireTrained(path: string, model: Model): void {
-  if (carriesQdq(model)) return;
-  throw new QdqError('usage', `${path} carries no Q/DQ and no fake quantization that --mode qat could keep`, 'Quantize it with --mode static and --data, or with --mode dynamic.');
+function untrained(path: string): QdqError {
+  return new QdqError('usage', `${path} carries no Q/DQ and no fake quantization that --mode qat could keep`, 'Quantize it with --mode static and --data, or with --mode dynamic.');
 }
 
 /** What the model ran as when it came in; `rejected` with the runtime's words where it refuses it. Undefined without verification. */

@@ -25,7 +25,7 @@ import { quantizeByRecord, recordFor } from './quantize-replay.js';
 import type { QuantizedModel, QuantizedNode, QuantizeJob } from './quantize-job.js';
 import type { QuantizeOptions } from './quantize-options.js';
 import { quantizeFloat16 } from './quantize-float16.js';
-import { carriesQdq, quantizeQat } from './quantize-qat.js';
+import { carriesQdq, quantizeQat, quantizeTrained } from './quantize-qat.js';
 import { quantizeStatic } from './quantize-static.js';
 import { quantizeWeightOnly } from './quantize-weight-only.js';
 import { withoutNodes, type IntegerNode, type FusedReport } from './runtime/integer-report.js';
@@ -173,7 +173,9 @@ async function quantizeByMode(job: QuantizeJob, record: PlanRecord | undefined):
   if (record) return quantizeByRecord(job, record);
   if (job.options.weightType === 'float16' && (mode === 'auto' || mode === 'weight-only')) return quantizeFloat16(job);
   if (mode === 'weight-only') return quantizeWeightOnly(job);
-  if (mode === 'qat' || (mode === 'auto' && carriesQdq(job.model))) return quantizeQat(job);
+  if (mode === 'qat') return quantizeQat(job);
+  const trained = mode === 'auto' && carriesQdq(job.model) ? await quantizeTrained(job) : undefined;
+  if (trained) return trained;
   if (mode === 'dynamic' || (mode === 'auto' && !calibration && !job.data)) return quantizeDynamic(job);
   try {
     return await quantizeStatic(job);

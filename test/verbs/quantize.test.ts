@@ -54,6 +54,19 @@ function dynamicModel(): ReturnType<typeof tinyModel> {
   return g.model();
 }
 
+test('rounding that only looks like fake quantization is arithmetic', async () => {
+  const g = new GraphBuilder();
+  const pointwise = (name: string, x: string, channels: number) => g.op(name, 'Conv', [x, g.weight(`${name}_w`, [8, channels, 1, 1])]);
+  // Steps of a third, of which the half is taken: no scale of an integer does that.
+  const factor = g.op('factor', 'Div', [g.floats('six', [6], []), g.floats('two', [2], [])]);
+  const steps = g.op('steps', 'Round', [g.op('times', 'Mul', [pointwise('first', g.input('image', [1, 3, 8, 8]), 3), factor])]);
+  g.output(pointwise('second', g.op('halves', 'Mul', [steps, g.floats('half', [0.5], [])]), 8));
+  writeFileSync(at('steps.onnx'), encodeModel(g.model()));
+  const { mode, integer } = await quantize({ model: at('steps.onnx'), data: [data], output: at('steps.int8.onnx'), method: 'minmax', threads: 1, effort: 'none' });
+  assert.deepEqual([mode, integer!.integerNodes], ['static', 2]);
+  await assert.rejects(quantize({ model: at('steps.onnx'), output: at('steps.int8.onnx'), mode: 'qat' }), { code: 'usage', message: /carries no Q\/DQ/ });
+});
+
 test('a pool that is written as a convolution is no compute node of the model', async () => {
   const g = new GraphBuilder();
   const pointwise = (name: string, x: string, channels: number) => g.op(name, 'Conv', [x, g.weight(`${name}_w`, [8, channels, 1, 1])]);
