@@ -318,7 +318,7 @@ function searchGoal(options: QuantizeOptions, effort: Exclude<Effort, 'none'>, {
   const otherWeights: WeightForm[] = isFree && saturates ? [{ weightType: 'int8', reduceRange: true }, { weightType: 'uint8', reduceRange: false }] : [];
   const run = !isFree && saturates && !staticSettings(options).reduceRange ? 'simulated' : 'here';
   const flatteryDb = FLATTERY_DB[heldOut.length > 0 ? 'confirmed' : judging.length < deciding.length ? 'unseen' : 'seen'];
-  return { minSqnrDb: minSqnr, marginDb: MARGIN_DB, flatteryDb, maxDrop, threads, prefer, mixes: (options.mode ?? QUANTIZE_DEFAULTS.mode) === 'auto', run, otherWeights, budget: SEARCH_BUDGETS[effort], begunAt, endRuns: END_RUNS + END_RUNS_A_SAMPLE * Math.min(heldOut.length, MAX_CONFIRMING) };
+  return { minSqnrDb: minSqnr, marginDb: MARGIN_DB, flatteryDb, isConfirmed: heldOut.length > 0, maxDrop, threads, prefer, mixes: (options.mode ?? QUANTIZE_DEFAULTS.mode) === 'auto', run, otherWeights, budget: SEARCH_BUDGETS[effort], begunAt, endRuns: END_RUNS + END_RUNS_A_SAMPLE * Math.min(heldOut.length, MAX_CONFIRMING) };
 }
 
 /** Whether this machine adds products exactly. Without a search it does not matter: then nothing that is decided depends on the machine. */

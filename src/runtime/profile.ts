@@ -22,6 +22,8 @@ export interface ProfiledValue {
 interface TraceEvent {
   readonly cat?: string;
   readonly name?: string;
+  /** Begin and duration in microseconds. */
+  readonly ts?: number;
   readonly dur?: number;
   readonly args?: { readonly op_name?: string; readonly input_type_shape?: TraceShapes; readonly output_type_shape?: TraceShapes };
 }
@@ -29,6 +31,9 @@ interface TraceEvent {
 type TraceShapes = readonly Readonly<Record<string, readonly number[]>>[];
 
 const SUFFIX = '_kernel_time';
+
+/** Operators whose time the trace tells with that of the nodes in their bodies. */
+const WITH_BODIES: ReadonlySet<string> = new Set(['If', 'Loop', 'Scan']);
 
 /**
  * Runs a model on feeds in turn with the runtime's profiler on and returns what each node took. The first `warmup` runs do not count.
@@ -46,15 +51,30 @@ export async function profileRuns(
   const trace = await session.endProfiling();
   await session.release();
   const nodes = new Map<string, ProfiledNode>();
-  for (const event of (trace ? JSON.parse(trace) : []) as TraceEvent[]) {
-    if (event.cat !== 'Node' || !event.name?.endsWith(SUFFIX) || event.dur === undefined) continue;
-    const name = event.name.slice(0, -SUFFIX.length);
+  for (const { event, ownMs } of ownTimes((trace ? JSON.parse(trace) : []) as TraceEvent[])) {
+    const name = event.name!.slice(0, -SUFFIX.length);
     const timesMs = nodes.get(name)?.timesMs ?? [];
-    timesMs.push(event.dur / 1000);
+    timesMs.push(ownMs);
     const { op_name: opType = '', input_type_shape: inputs = [], output_type_shape: outputs = [] } = event.args ?? {};
     nodes.set(name, { name, opType, timesMs, inputs: inputs.map(profiledValue), outputs: outputs.map(profiledValue) });
   }
   return [...nodes.values()].map((node) => ({ ...node, timesMs: node.timesMs.slice(warmedUp(node.timesMs.length, options)) }));
+}
+
+/** Runs of nodes, each without the time of the nodes in its body, which have their own. */
+function ownTimes(trace: readonly TraceEvent[]): { readonly event: TraceEvent; readonly ownMs: number }[] {
+  const runs = trace
+    .filter(({ cat, name, dur }) => cat === 'Node' && name?.endsWith(SUFFIX) && dur !== undefined)
+    .map((event) => ({ event, begin: event.ts ?? 0, end: (event.ts ?? 0) + event.dur!, ownMs: event.dur! / 1000 }))
+    .sort((a, b) => a.begin - b.begin || b.end - a.end);
+  const open: typeof runs = [];
+  for (const run of runs) {
+    while (open.length > 0 && open.at(-1)!.end <= run.begin) open.pop();
+    const around = open.at(-1);
+    if (around) around.ownMs = Math.max(0, around.ownMs - run.event.dur! / 1000);
+    if (WITH_BODIES.has(run.event.args?.op_name ?? '')) open.push(run);
+  }
+  return runs;
 }
 
 /** Index of a node's first run after the warm-up. A node inside a body may run several times, or not at all, in one run of the model. */

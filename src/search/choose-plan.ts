@@ -26,31 +26,38 @@ export interface ChoiceRules {
   readonly prefer: Preference;
   /** The least that is asked of a plan on the samples that judge, where the whole margin cannot be had. */
   readonly leastDb: number;
+  /** Whether samples that gave neither ranges nor choices will confirm the choice, or refute it. */
+  readonly isConfirmed: boolean;
 }
 
 /** What counts as faster than float. */
 export const FASTER = 1.05;
 
-/** Share of the margin that a plan must keep which is faster than float where those that keep all of it are not. */
+/** Share of the margin that a plan must keep which is faster than float where those that keep all of it are not, or clearly slower. */
 const LEAST_MARGIN = 0.6;
 
 /** What a plan with fewer integer nodes must win in time to be kept instead of one with more: less is within the noise of timing. */
 const MIN_GAIN = 1.02;
 
-/** By what factor, at least, and outside the intervals of both, float must be faster than the fastest integers to be taken instead. */
+/** By what factor, at least, and outside the intervals of both, what has no integers or less of the margin must be faster to be taken instead. */
 const CLEARLY_FASTER = 1.1;
 
 /** Where nothing wins: how much larger a plan with integer nodes may be than the smallest, to be taken all the same. */
 const SIMILAR_SIZE = 1.25;
 
 /** Whether a plan keeps the error budget with its margin. */
-export function keepsBudget({ sqnrDb, drop }: Pick<Standing, 'sqnrDb' | 'drop'>, { minSqnrDb, marginDb, maxDrop, leastDb }: Omit<ChoiceRules, 'prefer'>): boolean {
+export function keepsBudget({ sqnrDb, drop }: Pick<Standing, 'sqnrDb' | 'drop'>, { minSqnrDb, marginDb, maxDrop, leastDb }: Omit<ChoiceRules, 'prefer' | 'isConfirmed'>): boolean {
   return maxDrop === undefined ? sqnrDb >= Math.max(minSqnrDb + marginDb, leastDb) : drop !== null && drop <= maxDrop;
 }
 
+/** Whether a plan keeps as much of the margin as it must to be taken for its speed, where the choice will be confirmed. */
+export function keepsLeastMargin({ sqnrDb }: Pick<Standing, 'sqnrDb'>, { minSqnrDb, marginDb, maxDrop, leastDb, isConfirmed }: Omit<ChoiceRules, 'prefer'>): boolean {
+  return isConfirmed && maxDrop === undefined && sqnrDb >= Math.max(minSqnrDb + LEAST_MARGIN * marginDb, leastDb);
+}
+
 /**
- * The best of the plans. For speed: the fastest on integers that keeps the budget with its margin; where none of those is faster than float, the
- * quietest faster one that keeps a part of the margin, or the least that is asked; where there is none, nothing wins, and it is the smallest that
+ * The best of the plans. For speed: the fastest on integers that keeps the budget with its margin, or a clearly faster one that keeps a part of the
+ * margin and will be confirmed; where none of those is faster than float, the quietest faster one that keeps a part of the margin, or the least that is asked; where there is none, nothing wins, and it is the smallest that
  * keeps the budget and is not slower than float, on integers only if that is smaller than float. Where nothing keeps the budget, the quietest that
  * is faster, or the quietest of all.
  */
@@ -61,10 +68,12 @@ export function choosePlan<T extends Standing>(plans: readonly T[], rules: Choic
   if (prefer === 'size' && good.length > 0) return smallest(good);
   if (prefer === 'integer' && good.some(isInteger)) return mostIntegers(good);
   // Where timing is noisy, those first that are faster beyond doubt.
-  for (const those of [fast.filter(({ speedup }) => speedup!.low > 1), fast]) {
+  for (const those of [fast.filter(({ speedup }) => speedup!.low >= FASTER), fast.filter(({ speedup }) => speedup!.low > 1), fast]) {
     const winners = good.filter((plan) => those.includes(plan));
     if (winners.length > 0) {
-      const best = fastest(winners);
+      const quiet = fastest(winners);
+      const bold = those.filter((plan) => keepsLeastMargin(plan, rules) && isClearlyFaster(plan, quiet));
+      const best = bold.length > 0 ? fastest(bold) : quiet;
       const float = good.filter((plan) => !isInteger(plan));
       return float.find((plan) => isClearlyFaster(plan, best)) ?? best;
     }

@@ -12,6 +12,8 @@ export interface SearchGoal {
   readonly marginDb: number;
   /** Largest drop of the task metric, in its unit, instead of the SQNR; needs labels. */
   readonly maxDrop: number | undefined;
+  /** Whether samples that gave neither ranges nor choices confirm what is chosen. */
+  readonly isConfirmed: boolean;
   /** How much the samples that judge may flatter a plan that keeps a part of the margin only, in dB. */
   readonly flatteryDb: number;
   readonly budget: SearchBudget;

@@ -5,7 +5,7 @@ import type { Model } from '../graph/model.js';
 import { medianRatioInterval, statsOf, type MedianInterval } from '../metrics/statistics.js';
 import type { Change } from '../passes/pass.js';
 import { stageModel, type StagedModel } from '../runtime/staged-model.js';
-import { choosePlan, fastestOnIntegers, FASTER, keepsBudget, showsGain } from './choose-plan.js';
+import { choosePlan, fastestOnIntegers, FASTER, keepsBudget, keepsLeastMargin, showsGain, type ChoiceRules } from './choose-plan.js';
 import { chooseRanges } from './choose-ranges.js';
 import { candidatesOf, progressOf, describe, noiseInProportion, integerNodes, planKey, type Contender, type Proposal, type TimedContender } from './contender.js';
 import { assignForms, predictedTime, weighNodes } from './assign-forms.js';
@@ -150,7 +150,11 @@ export class Search {
   }
 
   #choose(timed: readonly TimedContender[]): TimedContender {
-    return choosePlan(timed.filter((one) => !this.#out.has(one.contender)), { ...this.#goal, leastDb: this.#leastDb });
+    return choosePlan(timed.filter((one) => !this.#out.has(one.contender)), this.#rules);
+  }
+
+  get #rules(): ChoiceRules {
+    return { ...this.#goal, leastDb: this.#leastDb };
   }
 
   async #whyNoGain(best: TimedContender, plans: readonly TimedContender[]): Promise<NoGainReason> {
@@ -164,7 +168,7 @@ export class Search {
   }
 
   #keepsBudget(trial: Trial): boolean {
-    return keepsBudget(trial, { ...this.#goal, leastDb: this.#leastDb });
+    return keepsBudget(trial, this.#rules);
   }
 
   #stage(model: Model, name: string): Promise<StagedModel> {
@@ -368,7 +372,7 @@ export class Search {
     const quietest = [...this.#contenders].sort((a, b) => b.sqnrDb - a.sqnrDb);
     const [first, ...good] = this.#contenders.filter((one) => this.#keepsBudget(one)).sort((a, b) => this.#predictedMs(a) - this.#predictedMs(b));
     const ordered = new Set([...(first ? [first] : []), this.#contenders[0]!, ...good, ...quietest]);
-    await this.#clock.time([...ordered].filter((one) => !this.#out.has(one)), { floatMs: this.#floatMs, mayWin: (one) => this.#keepsBudget(one), isStopped: this.#control.isStopped });
+    await this.#clock.time([...ordered].filter((one) => !this.#out.has(one)), { floatMs: this.#floatMs, mayWin: (one) => this.#keepsBudget(one) || keepsLeastMargin(one, this.#rules), isStopped: this.#control.isStopped });
     return this.#timed();
   }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { choosePlan, type ChoiceRules, type Standing } from '../../src/search/choose-plan.js';
 
-const RULES: ChoiceRules = { minSqnrDb: 20, marginDb: 10, maxDrop: undefined, prefer: 'speed', leastDb: 20 };
+const RULES: ChoiceRules = { minSqnrDb: 20, marginDb: 10, maxDrop: undefined, prefer: 'speed', leastDb: 20, isConfirmed: false };
 
 interface Named extends Standing {
   readonly name: string;
@@ -21,6 +21,14 @@ describe('choosePlan', () => {
   test('the fastest that keeps the margin, and of those as fast the one with more integers', () => {
     assert.equal(chosen([plan('loud', 29, 3), plan('slow', 50, 1.5), plan('fast', 31, 2)]), 'fast');
     assert.equal(chosen([plan('fast', 31, 2, { integerNodes: 3 }), plan('as fast', 31, 1.97, { integerNodes: 9 }), plan('slower', 31, 1.9, { integerNodes: 20 })]), 'as fast');
+  });
+
+  test('less of the margin where that is clearly faster, if samples will confirm it', () => {
+    const plans = [plan('quiet', 31, 1.1), plan('bold', 27, 1.4), plan('bolder', 25, 2), plan('float', 200, 1, FLOAT)];
+    assert.equal(chosen(plans), 'quiet');
+    assert.equal(chosen(plans, { isConfirmed: true }), 'bold');
+    assert.equal(chosen([plan('quiet', 31, 1.3), plan('bold', 27, 1.4)], { isConfirmed: true }), 'quiet');
+    assert.equal(chosen(plans, { isConfirmed: true, leastDb: 29 }), 'quiet');
   });
 
   test('float only where it is faster beyond doubt', () => {
