@@ -121,8 +121,9 @@ export class Search {
   }
 
   async #conclude(): Promise<SearchResult> {
+    const choose = (plans: readonly TimedContender[]) => choosePlan(plans.filter((one) => !this.#out.has(one.contender)), this.#rules);
     let timed = await this.#time();
-    let best = this.#choose(timed);
+    let best = choose(timed);
     let noGain: string | null = null;
     if (!showsGain(best)) {
       const first = await this.#whyNoGain(best, timed);
@@ -130,7 +131,7 @@ export class Search {
       const isStopped = this.#control.isStopped();
       const again = fastest && !isStopped ? await this.#clock.again(fastest.contender, this.#floatMs) : null;
       timed = this.#timed();
-      best = this.#choose(timed);
+      best = choose(timed);
       if (!isStopped) this.#floatTimes = await this.#profile(this.#planner.of(best.choices).float);
       if (!showsGain(best)) noGain = afterSecondLook(first, await this.#whyNoGain(best, timed), fastest && { label: fastest.label, speedup: fastest.speedup, again });
     }
@@ -149,18 +150,13 @@ export class Search {
     };
   }
 
-  #choose(timed: readonly TimedContender[]): TimedContender {
-    return choosePlan(timed.filter((one) => !this.#out.has(one.contender)), this.#rules);
-  }
-
   get #rules(): ChoiceRules {
     return { ...this.#goal, leastDb: this.#leastDb };
   }
 
   async #whyNoGain(best: TimedContender, plans: readonly TimedContender[]): Promise<NoGainReason> {
     if (!this.#control.isStopped()) this.#floatTimes ??= await this.#profile(this.#planner.of(best.choices).float);
-    const { maxDrop, prefer } = this.#goal;
-    return reasonOfNoGain({ plans, best, prefer, wantedDb: this.#wanted, maxDrop, floatMs: this.#floatMs, graph: this.#planner.of(best.choices).float.graph, times: this.#floatTimes ?? [] });
+    return reasonOfNoGain({ ...this.#goal, plans, best, wantedDb: this.#wanted, floatMs: this.#floatMs, graph: this.#planner.of(best.choices).float.graph, times: this.#floatTimes ?? [] });
   }
 
   get #wanted(): number {
