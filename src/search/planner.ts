@@ -5,6 +5,7 @@ import { correctBiases, withBiases, type Biases, type KnownShifts } from '../qua
 import { planDynamic, type DynamicOptions } from '../quantization/dynamic-plan.js';
 import { applyDynamicPlan } from '../quantization/dynamic-recipe.js';
 import { selectDynamic, tooOldFor, type DynamicChoice } from '../quantization/dynamic-select.js';
+import { guardCaptures } from '../quantization/guard-captures.js';
 import type { PlannedNode, QuantizationPlan } from '../quantization/plan.js';
 import { planStatic, type StaticOptions } from '../quantization/plan-static.js';
 import { migrationSites, type MigrationSite } from '../quantization/scale-migration.js';
@@ -269,7 +270,7 @@ export function carryOut(
   const withDynamic = dynamic.length > 0 ? applyDynamicPlan(quantized, added) : quantized;
   const inBlocks = blocks.size > 0 ? withBlocks(withDynamic, blocks) : withDynamic;
   return {
-    model: closeBranches(stored.size > 0 ? { ...inBlocks, graph: withStoredWeights(inBlocks.graph, stored) } : inBlocks),
+    model: guardCaptures(closeBranches(stored.size > 0 ? { ...inBlocks, graph: withStoredWeights(inBlocks.graph, stored) } : inBlocks)),
     plan: entries.size > 0 ? { ...plan, nodes, scales: { ...plan.scales, ...(dynamic.length > 0 ? added.scales : {}) } } : plan,
   };
 }

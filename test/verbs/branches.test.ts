@@ -240,3 +240,30 @@ output y float32[N,64]`;
     assert.ok(asked.warnings.some(({ code }) => code === 'low-sqnr' || code === 'collapsed-output'));
   });
 });
+
+test('what a body captures of moved integers is handed to it as floats: onnxruntime would end the process otherwise', async () => {
+  const text = `
+ir 8
+opset 13
+input x float32[1,4,8,8]
+input c bool[]
+const w float32[8,4,1,1] ~1
+const v float32[8,8,1,1] ~2
+first: h = Conv(x, w)
+second: z = Conv(h, v)
+turned: t = Transpose(z) perm=[0,2,3,1]
+y = If(c)
+  then_branch:
+    r = Relu(t)
+    output r float32[1,8,8,8]
+  else_branch:
+    n = Neg(t)
+    output n float32[1,8,8,8]
+output y float32[1,8,8,8]`;
+  const sample = (i: number) => ({ x: noise([1, 4, 8, 8], i), c: bool(i % 2 === 0) });
+  const { integer, check, opTypes } = await made('captured', parseModel(text), sample, { effort: 'none', method: 'minmax' });
+  assert.equal(integer!.integerNodes, 2);
+  assert.ok(check!.sqnrDb['y']! > 25);
+  // One pair more than the values that Conv reads and makes have.
+  assert.equal(opTypes.filter((opType) => opType === 'QuantizeLinear').length, 4);
+});
