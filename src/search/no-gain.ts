@@ -1,7 +1,9 @@
 import type { NodeTime } from '../evaluation/profile-nodes.js';
 import { intAttribute } from '../graph/attributes.js';
 import type { Graph, Node } from '../graph/model.js';
+import { allNodes } from '../graph/traversal.js';
 import type { MedianInterval } from '../metrics/statistics.js';
+import { COMPUTE_WITHOUT_KERNEL } from '../quantization/operator-rules.js';
 import { isComputeNode } from '../runtime/kernels.js';
 import { FASTER, type Preference, type Standing } from './choose-plan.js';
 import { ratioText } from './wording.js';
@@ -26,7 +28,7 @@ const MOST = 0.5;
 
 /** What integers win nothing by. */
 export interface NoGainReason {
-  readonly kind: 'preference' | 'budget' | 'noise' | 'dispatch' | 'elsewhere' | 'depthwise' | 'kernels';
+  readonly kind: 'preference' | 'budget' | 'noise' | 'dispatch' | 'elsewhere' | 'kernelless' | 'depthwise' | 'kernels';
   /** In words, with the figures of one measurement. */
   readonly text: string;
 }
@@ -51,7 +53,7 @@ export function reasonOfNoGain({ plans, best, prefer, wantedDb, maxDrop, floatMs
     const figure = maxDrop === undefined ? `${quietest.sqnrDb.toFixed(1)} dB, and ${wantedDb.toFixed(1)} dB are asked for` : `a drop of ${quietest.drop?.toPrecision(3) ?? 'unknown size'}, and at most ${maxDrop} is allowed`;
     return { kind: 'budget', text: `the error budget: plans on integers that are faster than float have no better than ${figure} on the samples that judge` };
   }
-  const byName = new Map(graph.nodes.map((node) => [node.name, node]));
+  const byName = new Map([...allNodes(graph)].map((node) => [node.name, node]));
   const timed = times.map(({ names, timeMs }) => ({ node: byName.get(names[0] ?? ''), timeMs }));
   const sum = (those: readonly { readonly timeMs: number }[]) => those.reduce((total, { timeMs }) => total + timeMs, 0);
   const inKernels = sum(timed);
@@ -59,6 +61,11 @@ export function reasonOfNoGain({ plans, best, prefer, wantedDb, maxDrop, floatMs
   const compute = timed.filter(({ node }) => node && isComputeNode(node));
   const inCompute = sum(compute);
   if (timed.length > 0 && inCompute < MOST * inKernels) return { kind: 'elsewhere', text: `time outside the nodes that multiply: they take only ${share(inCompute, inKernels)} of it` };
+  const kernelless = compute.filter(({ node }) => node!.opType !== 'LSTM' && node!.opType in COMPUTE_WITHOUT_KERNEL);
+  if (kernelless.length > 0 && sum(kernelless) >= MOST * inCompute) {
+    const operators = [...new Set(kernelless.map(({ node }) => node!.opType))].join(', ');
+    return { kind: 'kernelless', text: `operators without an integer kernel (${operators}), which take ${share(sum(kernelless), inCompute)} of the time of the nodes that multiply` };
+  }
   const inDepthwise = sum(compute.filter(({ node }) => isGrouped(node!)));
   if (inDepthwise >= MOST * inCompute && inDepthwise > 0) return { kind: 'depthwise', text: `depthwise convolutions, which take ${share(inDepthwise, inCompute)} of the time of the nodes that multiply, and are no faster on integers` };
   return { kind: 'kernels', text: 'the nodes that multiply are no faster on integers than in float on this machine, conversions at their edges included' };

@@ -31,6 +31,19 @@ test('why integers win nothing: budget, dispatch, time elsewhere, depthwise, or 
   assert.match(reason({}, 0.9, 0), /^the nodes that multiply are no faster/);
 });
 
+test('why integers win nothing: operators without a kernel, in bodies too', () => {
+  const inner = new GraphBuilder();
+  const body = inner.output(inner.op('rnn', 'GRU', ['x', inner.weight('w', [1, 96, 32]), inner.weight('r', [1, 96, 32])], { attributes: { hidden_size: { kind: 'int', value: 32 } } })).graph();
+  const g = new GraphBuilder();
+  g.input('x', [4, 1, 32]);
+  g.output(g.op('chosen', 'If', [g.input('c', [], 'bool')], { attributes: { then_branch: { kind: 'graph', value: body }, else_branch: { kind: 'graph', value: body } } }));
+  const times = [
+    { names: ['rnn'], opType: 'GRU', timeMs: 0.7, elements: 1 },
+    { names: ['chosen'], opType: 'If', timeMs: 0.1, elements: 1 },
+  ];
+  assert.match(reason({ graph: g.model().graph, times }, 0, 0), /^operators without an integer kernel \(GRU\), which take 100 % of the time/);
+});
+
 test('why a plan with integers shows no gain: what was preferred, or noise', () => {
   const best = { ...FLOAT, label: 'all static', integerNodes: 3, speedup: { median: 0.8, low: 0.7, high: 0.9 } };
   const fast = { ...best, label: 'mixed', speedup: { median: 1.4, low: 1.3, high: 1.5 } };
