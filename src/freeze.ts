@@ -3,7 +3,7 @@ import { frozenText, withFrozen, type FrozenValues } from './data/frozen-inputs.
 import type { Model } from './graph/model.js';
 import { freezeInputs } from './passes/freeze-inputs.js';
 import type { PassResult } from './passes/pass.js';
-import { typedArrayOf, type Tensor } from './tensor/tensor.js';
+import { elementTexts } from './tensor/parse-tensor.js';
 
 type FreezeValue = string | number | bigint | boolean;
 
@@ -22,13 +22,9 @@ export function freezeModel(model: Model, option: FreezeOption = {}): FrozenMode
   if (texts.length === 0) return { model, changes: [], frozen: undefined };
   const inputs = withFrozen(modelInputs(model.graph), Object.fromEntries(texts));
   const values = new Map(inputs.flatMap(({ name, frozen }) => (frozen ? [[name, frozen] as const] : [])));
-  const frozen = Object.fromEntries([...values].map(([name, tensor]) => [name, textsOf(tensor)]));
+  const frozen = Object.fromEntries([...values].map(([name, tensor]) => [name, elementTexts(tensor)]));
   const { model: result, changes } = freezeInputs(model, values);
   return { model: result, frozen, changes: changes.map((change) => ({ ...change, message: `${frozenText(pick(frozen, change.names))}: ${change.message}` })) };
-}
-
-function textsOf(tensor: Tensor): string[] {
-  return Array.from(typedArrayOf(tensor), (value: number | bigint) => (tensor.dtype === 'bool' ? String(value !== 0) : String(value)));
 }
 
 function pick(values: FrozenValues, names: readonly string[]): FrozenValues {

@@ -7,7 +7,7 @@ import { decidingInputs } from './passes/deciding-inputs.js';
 import type { Warning } from './progress.js';
 import type { RuntimeHost } from './runtime/host.js';
 import { defineTask } from './runtime/task.js';
-import { typedArrayOf } from './tensor/tensor.js';
+import { elementTexts } from './tensor/parse-tensor.js';
 
 /** Finds the inputs, among those named, that all samples feed the same single value, as text. */
 export const fixedInputsTask = defineTask(
@@ -18,8 +18,7 @@ export const fixedInputsTask = defineTask(
     const varying = new Set<string>();
     for await (const sample of await openData(data, inputs)) {
       for (const name of names) {
-        const tensor = sample.inputs.get(name)!;
-        const values = Array.from(typedArrayOf(tensor), (value: number | bigint) => (tensor.dtype === 'bool' ? String(value !== 0) : String(value)));
+        const values = elementTexts(sample.inputs.get(name)!);
         const [text = ''] = values;
         if (values.length !== 1 || (fixed.get(name) ?? text) !== text) varying.add(name);
         fixed.set(name, text);

@@ -36,6 +36,10 @@ export function extremesTap(model: Model, isFloat32: (value: string) => boolean)
   const extremes = new Map(
     values.filter(isFloat32).map((value) => [value, { max: add('ReduceMax', value), min: add('ReduceMin', value), sum: add('ReduceSum', value), dims: add('Shape', value) }]),
   );
-  const outputs = [...values, ...[...extremes.values()].flatMap(({ max, min, sum, dims }) => [max, min, sum, dims])];
-  return { model: withOutputs({ ...model, graph: { ...graph, nodes } }, outputs), extremes };
+  return { model: withOutputs({ ...model, graph: { ...graph, nodes } }, [...values, ...outputsOf(extremes)]), extremes };
+}
+
+/** The names of all outputs that tell extremes. */
+export function outputsOf(extremes: ExtremesTap['extremes']): string[] {
+  return [...extremes.values()].flatMap(({ max, min, sum, dims }) => [max, min, sum, dims]);
 }

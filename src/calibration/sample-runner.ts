@@ -6,7 +6,7 @@ import { elementCount, type Tensor } from '../tensor/tensor.js';
 import { numbersOf } from '../tensor/values.js';
 import type { NonFinite } from './calibration-table.js';
 import { scanExtremes } from './bit-histogram.js';
-import type { ExtremesOutputs } from './extremes-tap.js';
+import { outputsOf, type ExtremesOutputs } from './extremes-tap.js';
 import { splitJoined, type ReducedValue } from './joined-outputs.js';
 import type { Scan } from './scan.js';
 import type { SampledTap, SeenValue } from './sampled-tap.js';
@@ -153,7 +153,7 @@ export class SampleRunner {
     if (!session) return undefined;
     const outputs = new Map<string, Tensor>();
     const others = this.#wholeValues(session).filter((name) => !extremes.has(name));
-    const fetch = [...others, ...[...extremes.values()].flatMap(({ max, min, sum, dims }) => [max, min, sum, dims])];
+    const fetch = [...others, ...outputsOf(extremes)];
     let inferenceMs: number;
     try {
       inferenceMs = await session.runAndVisit(inputs, (name, tensor) => outputs.set(name, tensor), fetch);
@@ -172,8 +172,8 @@ export class SampleRunner {
 
   /** The observed values among the outputs of the session that hands them out. */
   #wholeValues(session: Session): string[] {
-    const names = new Set([...(this.#plan.extremes?.values() ?? [])].flatMap(({ max, min, sum, dims }) => [max, min, sum, dims]));
-    return session.outputs.map(({ name }) => name).filter((name) => !names.has(name));
+    const extremes = new Set(outputsOf(this.#plan.extremes ?? new Map()));
+    return session.outputs.map(({ name }) => name).filter((name) => !extremes.has(name));
   }
 
   /** Runs a sample whole and hands over each value. Returns the time in the runtime. */

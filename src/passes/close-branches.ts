@@ -140,8 +140,8 @@ function placesOf(graph: Graph, isOpened: (node: Node) => boolean): Map<Node, Pl
   const places = new Map<Node, Place>();
   for (const node of [...graph.nodes].reverse()) {
     const uses = node.outputs.flatMap((output) => (index.isOutput(output) ? [undefined] : index.uses(output).map((use) => placeOfUse(use, output, places, isOpened))));
-    const [first] = uses;
-    if (first && uses.every((place) => place?.node === first.node && place.branch === first.branch)) places.set(node, first);
+    const place = samePlace(uses);
+    if (place) places.set(node, place);
   }
   return places;
 }
@@ -151,10 +151,15 @@ function placesOfConstants(graph: Graph, places: ReadonlyMap<Node, Place>): Map<
   const found = new Map<string, Place>();
   for (const name of graph.initializers.keys()) {
     const uses = index.isOutput(name) || index.isInput(name) ? [] : index.uses(name).map((use) => places.get(use.node));
-    const [first] = uses;
-    if (first && uses.every((place) => place?.node === first.node && place.branch === first.branch)) found.set(name, first);
+    const place = samePlace(uses);
+    if (place) found.set(name, place);
   }
   return found;
+}
+
+/** The one branch in which all uses are; undefined where there is none. */
+function samePlace([first, ...others]: readonly (Place | undefined)[]): Place | undefined {
+  return first && others.every((place) => place?.node === first.node && place.branch === first.branch) ? first : undefined;
 }
 
 function placeOfUse({ node, input }: { readonly node: Node; readonly input: number }, value: string, places: ReadonlyMap<Node, Place>, isOpened: (node: Node) => boolean): Place | undefined {

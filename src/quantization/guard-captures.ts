@@ -1,4 +1,4 @@
-import { mapSubgraphs } from '../graph/attributes.js';
+import { mapSubgraphs, subgraphsOf } from '../graph/attributes.js';
 import { createNode, GraphEditor } from '../graph/graph-editor.js';
 import { indexOf, type GraphIndex } from '../graph/graph-index.js';
 import type { Graph, Model, Node } from '../graph/model.js';
@@ -13,15 +13,13 @@ const MOVES_DEQUANTIZE: ReadonlySet<string> = new Set(['MaxPool', 'Reshape', 'Tr
  * takes the capture for an input of the node with the body, and ends the process. The pair rounds to what the values are already.
  */
 export function guardCaptures(model: Model): Model {
+  if (!hasBodies(model.graph)) return model;
   const names = new Names(model.graph);
-  const guard = (graph: Graph): Graph => {
-    const inside = { ...graph, nodes: graph.nodes.map((node) => mapSubgraphs(node, guard)) };
-    const guarded = guardGraph(inside, names);
-    return guarded === inside && inside.nodes.every((node, i) => node === graph.nodes[i]) ? graph : guarded;
-  };
-  const graph = guard(model.graph);
-  return graph === model.graph ? model : { ...model, graph };
+  const guard = (graph: Graph): Graph => (hasBodies(graph) ? guardGraph({ ...graph, nodes: graph.nodes.map((node) => mapSubgraphs(node, guard)) }, names) : graph);
+  return { ...model, graph: guard(model.graph) };
 }
+
+const hasBodies = ({ nodes }: Graph) => nodes.some((node) => subgraphsOf(node).length > 0);
 
 function guardGraph(graph: Graph, names: Names): Graph {
   const index = indexOf(graph);

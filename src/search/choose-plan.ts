@@ -57,9 +57,9 @@ export function keepsLeastMargin({ sqnrDb }: Pick<Standing, 'sqnrDb'>, { minSqnr
 
 /**
  * The best of the plans. For speed: the fastest on integers that keeps the budget with its margin, or a clearly faster one that keeps a part of the
- * margin and will be confirmed; where none of those is faster than float, the quietest faster one that keeps a part of the margin, or the least that is asked; where there is none, nothing wins, and it is the smallest that
- * keeps the budget and is not slower than float, on integers only if that is smaller than float. Where nothing keeps the budget, the quietest that
- * is faster, or the quietest of all.
+ * margin and will be confirmed; where none of those is faster than float, the quietest faster one that keeps a part of the margin, or the least that
+ * is asked; where there is none, nothing wins, and it is the smallest that keeps the budget and is not slower than float, on integers only if that
+ * is smaller than float. Where nothing keeps the budget, the quietest that is faster, or the quietest of all.
  */
 export function choosePlan<T extends Standing>(plans: readonly T[], rules: ChoiceRules): T {
   const { prefer, maxDrop, minSqnrDb, marginDb, leastDb } = rules;

@@ -1,5 +1,5 @@
 import type { DType } from './dtype.js';
-import { arrayConstructor, tensorFromArray, type Tensor } from './tensor.js';
+import { arrayConstructor, tensorFromArray, typedArrayOf, type Tensor } from './tensor.js';
 
 const INTEGER_BITS: Partial<Record<DType, number>> = { int8: 8, int16: 16, int32: 32, int64: 64, uint8: 8, uint16: 16, uint32: 32, uint64: 64 };
 
@@ -15,6 +15,11 @@ export function parseTensor(dtype: DType, dims: readonly number[], texts: readon
   const array = new (arrayConstructor(dtype))(values.length);
   values.forEach((value, i) => (array[i] = value!));
   return tensorFromArray(dtype, dims, array);
+}
+
+/** The elements of such a tensor as text, in the notation that `parseTensor` reads. */
+export function elementTexts(tensor: Tensor): string[] {
+  return Array.from(typedArrayOf(tensor), (value: number | bigint) => (tensor.dtype === 'bool' ? String(value !== 0) : String(value)));
 }
 
 function parseValue(dtype: DType, text: string): number | bigint | undefined {
