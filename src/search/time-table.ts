@@ -12,6 +12,9 @@ const NODE_OVERHEAD_MS = 0.001;
 const CONVERSION_MS = 0.002;
 const ELEMENT_MS = 0.3e-6;
 
+/** Conversions of fewer elements say nothing of the time of one: it is lost in what a node takes whatever its size. */
+const TELLING_ELEMENTS = 4096;
+
 /** Times from a profile of the float model and one of the integer model, whose nodes have the same names. */
 export function timeTable(graph: Graph, float: readonly NodeTime[], integer: readonly NodeTime[]): TimeTable {
   const index = indexOf(graph);
@@ -79,6 +82,7 @@ function elementsByName(times: readonly NodeTime[]): Map<string, number> {
 
 /** Median time of an element in conversions of this type, in milliseconds. */
 function elementTime(times: readonly NodeTime[], opType: string): number {
-  const rates = times.flatMap((time) => (time.opType === opType && time.elements > 0 ? [Math.max(0, time.timeMs - CONVERSION_MS) / time.elements] : []));
+  const telling = times.filter((time) => time.opType === opType && time.elements >= TELLING_ELEMENTS);
+  const rates = telling.map((time) => Math.max(0, time.timeMs - CONVERSION_MS) / time.elements);
   return rates.sort((a, b) => a - b)[rates.length >> 1] ?? ELEMENT_MS;
 }
