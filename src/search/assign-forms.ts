@@ -19,9 +19,14 @@ export function assignForms(planner: Planner, choices: Choices, costs: Assignmen
   return { ...choices, float, others };
 }
 
-/** What a run should take with these choices, by the times of its nodes that have several forms, in milliseconds. */
-export function predictedTime(planner: Planner, choices: Choices, costs: AssignmentCosts): number {
-  return assignmentTime(planner.float.graph, planner.select(), costs, formsOf(planner, choices));
+/** What a run should win over the float model with these choices, by the times of its nodes that have several forms, in milliseconds. */
+export function predictedGain(planner: Planner, choices: Choices, costs: AssignmentCosts): number {
+  const { graph } = planner.float;
+  const selection = planner.select();
+  const timeOf = (forms: ReadonlyMap<Node, FormCost['form']>) => assignmentTime(graph, selection, costs, forms);
+  const chosen = formsOf(planner, choices);
+  const inFloat = [...selection.nodes.keys(), ...chosen.keys()].map((node) => [node, 'float'] as const);
+  return timeOf(new Map(inFloat)) - timeOf(chosen);
 }
 
 /** The nodes that multiply, each with what its form wins beside all others as they are. */

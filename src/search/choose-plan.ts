@@ -40,7 +40,7 @@ const LEAST_MARGIN = 0.6;
 const MIN_GAIN = 1.02;
 
 /** By what factor, at least, and outside the intervals of both, what has no integers or less of the margin must be faster to be taken instead. */
-const CLEARLY_FASTER = 1.1;
+export const CLEARLY_FASTER = 1.1;
 
 /** Where nothing wins: how much larger a plan with integer nodes may be than the smallest, to be taken all the same. */
 const SIMILAR_SIZE = 1.25;
@@ -51,8 +51,13 @@ export function keepsBudget({ sqnrDb, drop }: Pick<Standing, 'sqnrDb' | 'drop'>,
 }
 
 /** Whether a plan keeps as much of the margin as it must to be taken for its speed, where the choice will be confirmed. */
-export function keepsLeastMargin({ sqnrDb }: Pick<Standing, 'sqnrDb'>, { minSqnrDb, marginDb, maxDrop, leastDb, isConfirmed }: Omit<ChoiceRules, 'prefer'>): boolean {
-  return isConfirmed && maxDrop === undefined && sqnrDb >= Math.max(minSqnrDb + LEAST_MARGIN * marginDb, leastDb);
+export function keepsLeastMargin({ sqnrDb }: Pick<Standing, 'sqnrDb'>, rules: Omit<ChoiceRules, 'prefer'>): boolean {
+  return rules.isConfirmed && rules.maxDrop === undefined && sqnrDb >= partOfMargin(rules);
+}
+
+/** Quality in dB with the part of the margin that a plan must keep to be taken for its speed. */
+export function partOfMargin({ minSqnrDb, marginDb, leastDb }: Pick<ChoiceRules, 'minSqnrDb' | 'marginDb' | 'leastDb'>): number {
+  return Math.max(minSqnrDb + LEAST_MARGIN * marginDb, leastDb);
 }
 
 /**
@@ -62,7 +67,7 @@ export function keepsLeastMargin({ sqnrDb }: Pick<Standing, 'sqnrDb'>, { minSqnr
  * is smaller than float. Where nothing keeps the budget, the quietest that is faster, or the quietest of all.
  */
 export function choosePlan<T extends Standing>(plans: readonly T[], rules: ChoiceRules): T {
-  const { prefer, maxDrop, minSqnrDb, marginDb, leastDb } = rules;
+  const { prefer, maxDrop, leastDb } = rules;
   const good = plans.filter((plan) => keepsBudget(plan, rules));
   const fast = plans.filter((plan) => isInteger(plan) && speedOf(plan) >= FASTER);
   if (prefer === 'size' && good.length > 0) return smallest(good);
@@ -77,8 +82,8 @@ export function choosePlan<T extends Standing>(plans: readonly T[], rules: Choic
       const float = good.filter((plan) => !isInteger(plan));
       return float.find((plan) => isClearlyFaster(plan, best)) ?? best;
     }
-    for (const least of maxDrop === undefined ? [minSqnrDb + LEAST_MARGIN * marginDb, leastDb] : []) {
-      const nearly = those.filter(({ sqnrDb }) => sqnrDb >= Math.max(least, leastDb));
+    for (const least of maxDrop === undefined ? [partOfMargin(rules), leastDb] : []) {
+      const nearly = those.filter(({ sqnrDb }) => sqnrDb >= least);
       if (nearly.length > 0) return quietest(nearly);
     }
   }

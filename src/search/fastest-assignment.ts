@@ -63,6 +63,9 @@ export function nodesBetterInFloat(graph: Graph, selection: Selection, times: Ti
 const PRICE_STEPS = 40;
 const PRICE_EXPONENTS: readonly [number, number] = [-12, 12];
 
+/** By how much the exponent of the price falls from one assignment to the next, of those whose parts fill the budget. */
+const FILL_STEP = 0.25;
+
 /** What a node costs that is not static: its time, and its noise relative to the signal. */
 export interface FormCost {
   readonly form: OtherForm | 'float';
@@ -82,7 +85,8 @@ export interface AssignmentCosts {
 /**
  * How each node had better run so that the noises, which add up as powers, stay within a budget, at the least time: noise gets a price that is
  * added to the time, and the lowest price that keeps the budget is found by bisection. A price finds only assignments on the convex hull of time
- * over noise, so that what is left of the budget is filled with parts of the next one on it. Gives the form of each node that is not to be static.
+ * over noise, so that what is left of the budget is filled with parts of those that are faster, the next one on it first.
+ * Gives the form of each node that is not to be static.
  */
 export function fastestForms(graph: Graph, selection: Selection, costs: AssignmentCosts, budget: number, bias = 1): Map<Node, FormCost['form']> {
   const { times, noise, forms } = costs;
@@ -114,7 +118,13 @@ export function fastestForms(graph: Graph, selection: Selection, costs: Assignme
     if (assign(10 ** middle).noise <= budget) high = middle;
     else low = middle;
   }
-  return fillBudget(graph, selection, costs, budget, bias, assign(10 ** high), assign(10 ** low));
+  let kept = assign(10 ** high);
+  for (let exponent = low; kept.noise <= budget && exponent >= PRICE_EXPONENTS[0]; exponent -= FILL_STEP) {
+    const faster = assign(10 ** exponent);
+    kept = fillBudget(graph, selection, costs, budget, bias, kept, faster);
+    if (faster.noise >= free.noise) break;
+  }
+  return kept.chosen;
 }
 
 /** Parts that are weighed against each other at most. */
@@ -127,12 +137,11 @@ interface Assignment {
 }
 
 /** Lets parts of a faster assignment into one that keeps the budget, those that win the most time for their noise first, as long as it keeps it. */
-function fillBudget(graph: Graph, selection: Selection, costs: AssignmentCosts, budget: number, bias: number, start: Assignment, faster: Assignment): Map<Node, FormCost['form']> {
+function fillBudget(graph: Graph, selection: Selection, costs: AssignmentCosts, budget: number, bias: number, start: Assignment, faster: Assignment): Assignment {
   const differ = new Set(graph.nodes.filter((node) => start.chosen.get(node) !== faster.chosen.get(node)));
   const parts = [...connectedParts(graph, differ), ...[...differ].map((node) => [node])].slice(0, MAX_PARTS);
   const timeOf = (chosen: ReadonlyMap<Node, FormCost['form']>) => assignmentTime(graph, selection, costs, chosen, bias);
   let { chosen, noise } = start;
-  if (noise > budget) return chosen;
   for (let left = budget - noise; ; left = budget - noise) {
     const time = timeOf(chosen);
     let best: { chosen: Map<Node, FormCost['form']>; noise: number; rate: number } | undefined;
@@ -149,7 +158,7 @@ function fillBudget(graph: Graph, selection: Selection, costs: AssignmentCosts, 
       const rate = won / Math.max(more, Number.MIN_VALUE);
       if (won > 0 && more <= left && (!best || rate > best.rate)) best = { chosen: changed, noise: noise + more, rate };
     }
-    if (!best) return chosen;
+    if (!best) return { chosen, noise };
     ({ chosen, noise } = best);
   }
 }

@@ -5,10 +5,10 @@ import type { Model } from '../graph/model.js';
 import { medianRatioInterval, statsOf, type MedianInterval } from '../metrics/statistics.js';
 import type { Change } from '../passes/pass.js';
 import { stageModel, type StagedModel } from '../runtime/staged-model.js';
-import { choosePlan, fastestOnIntegers, FASTER, keepsBudget, keepsLeastMargin, showsGain, type ChoiceRules } from './choose-plan.js';
+import { choosePlan, CLEARLY_FASTER, fastestOnIntegers, FASTER, keepsBudget, keepsLeastMargin, partOfMargin, showsGain, type ChoiceRules } from './choose-plan.js';
 import { chooseRanges } from './choose-ranges.js';
 import { candidatesOf, progressOf, describe, noiseInProportion, integerNodes, planKey, type Contender, type Proposal, type TimedContender } from './contender.js';
-import { assignForms, predictedTime, weighNodes } from './assign-forms.js';
+import { assignForms, predictedGain, weighNodes } from './assign-forms.js';
 import type { AssignmentCosts, FormCost } from './fastest-assignment.js';
 import { loudNodes } from './loud-nodes.js';
 import { measureNoise, profileModel, timeModels } from './measure.js';
@@ -45,11 +45,29 @@ const BODY_GAIN_DB = 1;
 /** Time in which ranges are tried tensor by tensor, however late it is. */
 const LEAST_RANGES_MS = 2_000;
 
+/** What a plan is aimed at above the least that is asked, because the next samples may lie as far apart again. */
+const ABOVE_LEAST_DB = 3;
+
 /** Room on disk for plans that were judged and may be timed. */
 const MAX_STAGED_BYTES = 500e6;
 
 /** Time in which the float model after clean-up is timed. */
 const CLEAN_BUDGET_MS = 1_500;
+
+/** What assignments are to have. */
+interface Aim {
+  readonly aimedDb: number;
+  /** The sum of the nodes' noises that the first is allowed, in dB below the signal. */
+  readonly budgetDb: number;
+  /** By how much it should be faster than float to be tried. */
+  readonly leastSpeedup?: number;
+}
+
+/** The budget of noise that was right last, and whether an assignment then had what was asked. */
+interface Reached {
+  readonly budgetDb: number;
+  readonly isKept: boolean;
+}
 
 /**
  * Looks for the fastest plan inside an error budget, on this machine: which nodes are static, which dynamic and which stay in float, with which
@@ -73,6 +91,8 @@ export class Search {
   #floatTimes: readonly NodeTime[] | undefined;
   #cleanSpeedup: MedianInterval | null = null;
   #leastDb: number;
+  /** What the noises of nodes together made beyond their sum, in dB. */
+  #gapDb = 0;
   /** What nodes cost, and the choices that they were measured with. */
   #costs: { readonly choices: Choices; readonly costs: AssignmentCosts } | undefined;
 
@@ -124,6 +144,10 @@ export class Search {
     const choose = (plans: readonly TimedContender[]) => choosePlan(plans.filter((one) => !this.#out.has(one.contender)), this.#rules);
     let timed = await this.#time();
     let best = choose(timed);
+    if (!showsGain(best) && (await this.#tryLeast())) {
+      timed = await this.#time();
+      best = choose(timed);
+    }
     let noGain: string | null = null;
     if (!showsGain(best)) {
       const first = await this.#whyNoGain(best, timed);
@@ -165,6 +189,10 @@ export class Search {
 
   #keepsBudget(trial: Trial): boolean {
     return keepsBudget(trial, this.#rules);
+  }
+
+  #mayWin(trial: Trial): boolean {
+    return this.#keepsBudget(trial) || keepsLeastMargin(trial, this.#rules);
   }
 
   #stage(model: Model, name: string): Promise<StagedModel> {
@@ -317,30 +345,68 @@ export class Search {
     return noiseInProportion(await measureNoise(this.#job, this.#planner, free.planned, limits), free, costs);
   }
 
-  /** Assignments under the budget: it shrinks where the nodes' noises together come to more than their sum, and grows where they come to less. */
+  /** Assignments under the budget; and where those are no faster than float, or others would be clearly faster, under what has to do then. */
   async #tryAssignments(choices: Choices, costs: AssignmentCosts): Promise<void> {
     const [, ...otherBiases] = [...new Set([1, ...this.#goal.budget.floatBiases])];
     const isDrop = this.#goal.maxDrop !== undefined;
-    let budgetDb = isDrop ? FIRST_DROP_BUDGET_DB : this.#wanted;
+    const { budgetDb, isKept } = isDrop ? await this.#reachDrop(choices, costs) : await this.#reach(choices, costs, { aimedDb: this.#wanted, budgetDb: this.#wanted });
+    if (!this.#control.isStopped()) await this.#tryInTime(otherBiases.map((bias) => this.#assign(choices, costs, budgetDb, bias)), isKept);
+    if (isDrop || costs.noise.size === 0 || !this.#goal.isConfirmed) return;
+    const best = Math.max(1, ...this.#contenders.filter((one) => this.#mayWin(one)).map((one) => this.#predictedSpeedup(one)));
+    await this.#reachLess(choices, costs, partOfMargin(this.#rules), best < FASTER ? FASTER : CLEARLY_FASTER * best);
+  }
+
+  /** Where nothing showed a gain: assignments that have the least that is asked. Gives whether any was tried. */
+  async #tryLeast(): Promise<boolean> {
+    if (!this.#costs || this.#costs.costs.noise.size === 0 || this.#goal.maxDrop !== undefined || this.#control.isStopped()) return false;
+    const { choices, costs } = this.#costs;
+    const before = this.#contenders.length;
+    await this.#reachLess(choices, costs, this.#leastDb + ABOVE_LEAST_DB, FASTER);
+    return this.#contenders.length > before;
+  }
+
+  /** Assignments that have less than the whole margin, if they should be so much faster than float. */
+  async #reachLess(choices: Choices, costs: AssignmentCosts, aimedDb: number, leastSpeedup: number): Promise<void> {
+    if (aimedDb < this.#wanted) await this.#reach(choices, costs, { aimedDb, budgetDb: aimedDb + this.#gapDb, leastSpeedup });
+  }
+
+  /**
+   * Tries assignments until one has at least so many dB and little more: their budget shrinks where the nodes' noises together come to more than
+   * their sum, and grows where they come to less. Gives the budget that was right last.
+   */
+  async #reach(choices: Choices, costs: AssignmentCosts, { aimedDb, budgetDb, leastSpeedup = 0 }: Aim): Promise<Reached> {
     let keptDb: number | undefined;
     for (let round = 0; round <= MAX_TIGHTENINGS && !this.#control.isStopped(); round++) {
       const proposal = this.#assign(choices, costs, budgetDb);
-      const [tried] = await this.#try([proposal]);
-      const one = tried ?? this.#known(proposal);
-      if (!one || costs.noise.size === 0) break;
-      if (!this.#keepsBudget(one)) {
+      if (leastSpeedup > 0 && (this.#isLate() || this.#predictedSpeedup(proposal) < leastSpeedup)) break;
+      const one = (await this.#try([proposal]))[0] ?? this.#known(proposal);
+      if (!one || one.integerNodes === 0 || costs.noise.size === 0) break;
+      if (one.sqnrDb < aimedDb) {
         if (keptDb !== undefined) break;
-        budgetDb += isDrop ? DROP_STEP_DB : Math.max(this.#wanted - one.sqnrDb, 1);
+        budgetDb += Math.max(aimedDb - one.sqnrDb, 1);
         continue;
       }
       keptDb = budgetDb;
       // Room that is left is worth time.
-      if (isDrop || this.#isLate() || round === MAX_TIGHTENINGS || one.sqnrDb < this.#wanted + MIN_ROOM_DB) break;
-      budgetDb -= one.sqnrDb - this.#wanted - MIN_ROOM_DB / 2;
+      if (this.#isLate() || round === MAX_TIGHTENINGS || one.sqnrDb < aimedDb + MIN_ROOM_DB) break;
+      budgetDb -= one.sqnrDb - aimedDb - MIN_ROOM_DB / 2;
     }
-    if (this.#control.isStopped()) return;
-    const settledDb = keptDb ?? budgetDb;
-    await this.#tryInTime(otherBiases.map((bias) => this.#assign(choices, costs, settledDb, bias)), keptDb !== undefined);
+    // By how much the noises of nodes together differ from their sum is alike for another aim.
+    if (keptDb !== undefined) this.#gapDb = keptDb - aimedDb;
+    return { budgetDb: keptDb ?? budgetDb, isKept: keptDb !== undefined };
+  }
+
+  /** The same where the budget is a drop of the task metric: less noise in each round until it is kept. */
+  async #reachDrop(choices: Choices, costs: AssignmentCosts): Promise<Reached> {
+    let budgetDb = FIRST_DROP_BUDGET_DB;
+    for (let round = 0; round <= MAX_TIGHTENINGS && !this.#control.isStopped(); round++) {
+      const proposal = this.#assign(choices, costs, budgetDb);
+      const one = (await this.#try([proposal]))[0] ?? this.#known(proposal);
+      if (!one || costs.noise.size === 0) break;
+      if (this.#keepsBudget(one)) return { budgetDb, isKept: true };
+      budgetDb += DROP_STEP_DB;
+    }
+    return { budgetDb, isKept: false };
   }
 
   /** Tries plans in this order as long as there is time: all of those that there is time for at once, and at least one where none is known that will do. */
@@ -365,10 +431,13 @@ export class Search {
 
   async #time(): Promise<TimedContender[]> {
     for (const one of this.#contenders) if (one.integerNodes === 0) this.#clock.set(one, this.#cleanSpeedup);
-    const quietest = [...this.#contenders].sort((a, b) => b.sqnrDb - a.sqnrDb);
-    const [first, ...good] = this.#contenders.filter((one) => this.#keepsBudget(one)).sort((a, b) => this.#predictedMs(a) - this.#predictedMs(b));
-    const ordered = new Set([...(first ? [first] : []), this.#contenders[0]!, ...good, ...quietest]);
-    await this.#clock.time([...ordered].filter((one) => !this.#out.has(one)), { floatMs: this.#floatMs, mayWin: (one) => this.#keepsBudget(one) || keepsLeastMargin(one, this.#rules), isStopped: this.#control.isStopped });
+    const fastestFirst = [...this.#contenders].filter((one) => !this.#out.has(one)).sort((a, b) => this.#predictedSpeedup(b) - this.#predictedSpeedup(a));
+    const good = fastestFirst.filter((one) => this.#keepsBudget(one));
+    const less = fastestFirst.filter((one) => this.#mayWin(one) && !good.includes(one));
+    const quietest = [...fastestFirst].sort((a, b) => b.sqnrDb - a.sqnrDb);
+    // There may be time for few of them.
+    const ordered = new Set([...good.slice(0, 1), ...less.slice(0, 1), this.#contenders[0]!, ...good, ...less, ...quietest]);
+    await this.#clock.time([...ordered].filter((one) => !this.#out.has(one)), { floatMs: this.#floatMs, mayWin: (one) => this.#mayWin(one), isStopped: this.#control.isStopped });
     return this.#timed();
   }
 
@@ -379,10 +448,10 @@ export class Search {
     });
   }
 
-  /** What a run of a plan should take, by the times of its nodes; infinite where those are not known. */
-  #predictedMs({ choices }: Contender): number {
+  /** Time of the float model over what a run of a plan should take, by the times of its nodes; 0 where those are not known. */
+  #predictedSpeedup({ choices }: Pick<Contender, 'choices'>): number {
     const costs = this.#costsFor(choices);
-    return costs ? predictedTime(this.#planner.of(choices), choices, costs) : Infinity;
+    return costs ? this.#floatMs / Math.max(1e-3, this.#floatMs - predictedGain(this.#planner.of(choices), choices, costs)) : 0;
   }
 
   #costsFor({ migration }: Choices): AssignmentCosts | undefined {

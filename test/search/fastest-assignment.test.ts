@@ -155,7 +155,7 @@ describe('fastestForms, between static and float', () => {
         }
       }
     }
-    assert.ok(tally.faster > 0.02 * tally.tried && tally.fastest > 0.9 * tally.tried, JSON.stringify(tally));
+    assert.ok(tally.faster > 0.03 * tally.tried && tally.fastest > 0.97 * tally.tried, JSON.stringify(tally));
   });
 
   test('a larger budget takes no more time and leaves no less noise', () => {
