@@ -6,7 +6,7 @@ import { medianRatioInterval, statsOf, type MedianInterval } from '../metrics/st
 import type { Change } from '../passes/pass.js';
 import { stageModel, type StagedModel } from '../runtime/staged-model.js';
 import { choosePlan, CLEARLY_FASTER, fastestOnIntegers, FASTER, keepsBudget, keepsLeastMargin, partOfMargin, showsGain, type ChoiceRules } from './choose-plan.js';
-import { chooseRanges } from './choose-ranges.js';
+import { chooseRanges, PERCENTILES } from './choose-ranges.js';
 import { candidatesOf, progressOf, describe, noiseInProportion, integerNodes, planKey, type Contender, type Proposal, type TimedContender } from './contender.js';
 import { assignForms, predictedGain, weighNodes } from './assign-forms.js';
 import type { AssignmentCosts, FormCost } from './fastest-assignment.js';
@@ -15,7 +15,8 @@ import { measureNoise, profileModel, timeModels } from './measure.js';
 import { afterSecondLook, reasonOfNoGain, type NoGainReason } from './no-gain.js';
 import type { Choices, Planner } from './planner.js';
 import { PlanClock } from './plan-clock.js';
-import type { RangeSource } from './range-source.js';
+import { quietNodes } from './quiet-nodes.js';
+import { rangeLabel, usableChoices, type RangeChoice, type RangeSource } from './range-source.js';
 import type { SearchControl, Refutation } from './search-control.js';
 import type { SearchGoal, SearchResult } from './search-result.js';
 import { plansInTime, timeLeft } from './time-plan.js';
@@ -42,6 +43,11 @@ const BEYOND_MISSING_DB = 1;
 /** What nodes in bodies must win at the worst output to stay in float. */
 const BODY_GAIN_DB = 1;
 
+/** What another range method must win for the quiet nodes to be measured with it. */
+const OTHER_RANGES_DB = 1;
+
+const LEFT_IN_FLOAT = 'left in float by measurement';
+
 /** Time in which ranges are tried tensor by tensor, however late it is. */
 const LEAST_RANGES_MS = 2_000;
 
@@ -61,6 +67,12 @@ interface Aim {
   readonly budgetDb: number;
   /** By how much it should be faster than float to be tried. */
   readonly leastSpeedup?: number;
+}
+
+/** What nodes cost, and the choices that they were measured with. */
+interface MeasuredCosts {
+  readonly choices: Choices;
+  readonly costs: AssignmentCosts;
 }
 
 /** The budget of noise that was right last, and whether an assignment then had what was asked. */
@@ -93,8 +105,7 @@ export class Search {
   #leastDb: number;
   /** What the noises of nodes together made beyond their sum, in dB. */
   #gapDb = 0;
-  /** What nodes cost, and the choices that they were measured with. */
-  #costs: { readonly choices: Choices; readonly costs: AssignmentCosts } | undefined;
+  #costs: MeasuredCosts | undefined;
 
   constructor(job: TrialJob, planner: Planner, ranges: RangeSource, goal: SearchGoal, control: SearchControl) {
     this.#job = job;
@@ -258,7 +269,7 @@ export class Search {
   async #tryRanges(choices: Choices): Promise<Choices | undefined> {
     const before = this.#contenders.find((one) => one.choices === choices);
     const { rangesAlways, rangesMs } = this.#goal.budget;
-    if (!before || (before.sqnrDb >= this.#goal.minSqnrDb && !rangesAlways) || this.#planner.of(choices).select().nodes.size === 0) return undefined;
+    if (!before || (this.#keepsBudget(before) && !rangesAlways) || this.#planner.of(choices).select().nodes.size === 0) return undefined;
     const ranges = await chooseRanges(this.#job, this.#planner, this.#ranges, before, { threads: this.#goal.threads, budgetMs: Math.min(rangesMs, Math.max(LEAST_RANGES_MS, this.#leftMs())) });
     if (ranges.size === 0) return undefined;
     const [found] = await this.#try([{ label: `${ALL_STATIC}, ranges tensor by tensor`, choices: { ...choices, ranges }, allStatic: true }]);
@@ -273,7 +284,7 @@ export class Search {
     const nodes = this.#planner.nodesInBodies();
     const before = this.#contenders.find((one) => one.choices === choices);
     if (nodes.length === 0 || !before) return undefined;
-    const kept = (names: readonly string[]): Choices => ({ ...choices, bodies: new Map(names.map((name) => [name, 'left in float by measurement'] as const)) });
+    const kept = (names: readonly string[]): Choices => ({ ...choices, bodies: new Map(names.map((name) => [name, LEFT_IN_FLOAT] as const)) });
     const names = nodes.map(({ name }) => name);
     const [allFloat] = await this.#try([{ label: 'bodies in float', choices: kept(names), allStatic: false, isFloat: true }]);
     if (!allFloat || this.#keepsBudget(before) || allFloat.sqnrDb <= before.sqnrDb + BODY_GAIN_DB) return undefined;
@@ -326,9 +337,29 @@ export class Search {
       if (alone) for (const [name, cost] of costsOfForm(form, nodes, alone.sqnrDb, await this.#profile(this.#planner.quantize(alone.planned).model))) forms.set(name, [...(forms.get(name) ?? []), cost]);
     }
     const alone = { times, noise: new Map<string, number>(), forms };
-    const costs = isQuiet ? alone : { ...alone, noise: await this.#noiseOf(choices, alone) };
-    this.#costs = { choices, costs };
-    await this.#tryAssignments(choices, costs);
+    this.#costs = { choices, costs: isQuiet ? alone : { ...alone, noise: await this.#noiseOf(choices, alone) } };
+    if (!isQuiet) this.#costs = await this.#withOtherRanges(this.#costs);
+    await this.#tryAssignments(this.#costs.choices, this.#costs.costs);
+  }
+
+  /** The same with the range method that suits the quiet nodes best, and noises by it, where that lets more of them run on integers: the one for all suits the loudest. */
+  async #withOtherRanges(before: MeasuredCosts): Promise<MeasuredCosts> {
+    const { choices, costs } = before;
+    const ways = [choices.range, ...usableChoices(this.#ranges.table, PERCENTILES).filter((range) => rangeLabel(range) !== rangeLabel(choices.range))];
+    const quiet = new Set(quietNodes(costs.noise));
+    if (quiet.size === 0 || this.#control.isStopped() || this.#isLate(ways.length)) return before;
+    const free = this.#assign(choices, costs, Infinity).choices;
+    const float = new Map([...free.float, ...[...costs.noise.keys()].flatMap((name) => (quiet.has(name) ? [] : [[name, LEFT_IN_FLOAT] as const]))]);
+    const judged = await judgeModels(this.#job, ways.map((range) => this.#planner.quantize(this.#planner.plan(this.#ranges, { ...free, float, ...byRange(choices, range) })).model), this.#goal.run);
+    const best = judged.reduce((a, { sqnrDb }, i) => (sqnrDb > judged[a]!.sqnrDb ? i : a), 0);
+    if (judged[best]!.sqnrDb < judged[0]!.sqnrDb + OTHER_RANGES_DB) return before;
+    const other = { ...choices, ...byRange(choices, ways[best]!) };
+    const after = { choices: other, costs: { ...costs, noise: await this.#noiseOf(other, costs) } };
+    const reach = (one: MeasuredCosts) => this.#predictedSpeedup(this.#assign(one.choices, one.costs, this.#wanted));
+    if (reach(after) <= reach(before)) return before;
+    const message = `without the loudest nodes, ranges by ${rangeLabel(ways[best]!)} instead of ${rangeLabel(choices.range)}: ${judged[0]!.sqnrDb.toFixed(1)} → ${judged[best]!.sqnrDb.toFixed(1)} dB`;
+    this.#changes.push({ pass: 'ranges', names: [...quiet], message });
+    return after;
   }
 
   /**
@@ -466,4 +497,9 @@ export class Search {
   #leftMs(): number {
     return timeLeft(this.#goal, this.#floatMs, performance.now());
   }
+}
+
+/** Another range method for all values but those with one of their own; biases were corrected for the one before. */
+function byRange(before: Choices, range: RangeChoice): Pick<Choices, 'range' | 'means'> {
+  return { range, means: rangeLabel(range) === rangeLabel(before.range) ? before.means : undefined };
 }
