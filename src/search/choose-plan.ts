@@ -77,7 +77,7 @@ export function choosePlan<T extends Standing>(plans: readonly T[], rules: Choic
     const winners = good.filter((plan) => those.includes(plan));
     if (winners.length > 0) {
       const quiet = fastest(winners);
-      const bold = those.filter((plan) => keepsLeastMargin(plan, rules) && isClearlyFaster(plan, quiet));
+      const bold = those.filter((plan) => keepsLeastMargin(plan, rules) && isClearlyFaster(plan, quiet, boldness(plan, rules)));
       const best = bold.length > 0 ? fastest(bold) : quiet;
       const float = good.filter((plan) => !isInteger(plan));
       return float.find((plan) => isClearlyFaster(plan, best)) ?? best;
@@ -119,8 +119,14 @@ function smallest<T extends Standing>(plans: readonly T[], similar = 1): T {
   return mostIntegers(plans.filter(({ weightBytes }) => weightBytes <= similar * least));
 }
 
-function isClearlyFaster({ speedup }: Standing, { speedup: other }: Standing): boolean {
-  return speedup !== null && other !== null && speedup.median >= CLEARLY_FASTER * other.median && speedup.low > other.high;
+function isClearlyFaster({ speedup }: Standing, { speedup: other }: Standing, factor = CLEARLY_FASTER): boolean {
+  return speedup !== null && other !== null && speedup.median >= factor * other.median && speedup.low > other.high;
+}
+
+/** By what factor a plan must be faster for what it lacks of the margin: the less it keeps, the more. */
+function boldness({ sqnrDb }: Standing, { minSqnrDb, marginDb }: ChoiceRules): number {
+  const lackDb = Math.max(0, minSqnrDb + marginDb - sqnrDb);
+  return 1 + (CLEARLY_FASTER - 1) * Math.min(1, lackDb / ((1 - LEAST_MARGIN) * marginDb));
 }
 
 const isInteger = ({ integerNodes }: Standing) => integerNodes > 0;

@@ -4,8 +4,9 @@ import type { SelectedNode, Selection } from '../quantization/select.js';
 import { CutGraph } from './min-cut.js';
 import type { OtherForm } from './planner.js';
 
-/** Measured or estimated times in milliseconds. */
+/** Measured or estimated times in milliseconds; or, where integers are preferred at any speed, what stands for them. */
 export interface TimeTable {
+  readonly isMeasured: boolean;
   /** Of a node with what it takes along, in the float model. */
   float(node: SelectedNode): number;
   /** Of any node alone, in the float model. */

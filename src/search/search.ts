@@ -20,7 +20,7 @@ import { rangeLabel, usableChoices, type RangeChoice, type RangeSource } from '.
 import type { SearchControl, Refutation } from './search-control.js';
 import type { SearchGoal, SearchResult } from './search-result.js';
 import { plansInTime, timeLeft } from './time-plan.js';
-import { costsOfForm, timeTable } from './time-table.js';
+import { costsOfForm, INTEGERS_FIRST, timeTable } from './time-table.js';
 import { withStored } from './store-weights.js';
 import { describeMigration, tryMigration } from './try-migration.js';
 import { tryWeights } from './try-weights.js';
@@ -180,7 +180,7 @@ export class Search {
       candidates: candidatesOf(this.#contenders, timed, best),
       cleanSpeedup: this.#cleanSpeedup,
       noGain,
-      weighed: costs ? weighNodes(this.#planner.of(best.choices), best.choices, costs) : [],
+      weighed: costs?.times.isMeasured ? weighNodes(this.#planner.of(best.choices), best.choices, costs) : [],
       changes: [...this.#changes, ...describeMigration(best, this.#contenders), ...describe(best, timed)],
     };
   }
@@ -324,17 +324,18 @@ export class Search {
     if (!start) return;
     const planner = this.#planner.of(choices);
     const { graph } = planner.float;
-    if (this.#goal.prefer !== 'integer') this.#floatTimes = await this.#profile(planner.float);
+    const isTimed = this.#goal.prefer !== 'integer';
+    if (isTimed) this.#floatTimes = await this.#profile(planner.float);
     const isQuiet = this.#keepsBudget(start);
     const wholes = this.#goal.mixes ? wholeForms(planner, choices, this.#floatTimes, isQuiet) : [];
     await this.#tryInTime(proposalsOf(wholes, choices, isQuiet, this.#cleanSpeedup?.median ?? 1), isQuiet);
-    if (this.#control.isStopped() || !this.#floatTimes || (isQuiet && this.#isLate())) return;
-    const times = timeTable(graph, this.#floatTimes, await this.#profile(planner.quantize(start.planned).model));
+    if (this.#control.isStopped() || (isQuiet && (!isTimed || this.#isLate()))) return;
+    const times = this.#floatTimes ? timeTable(graph, this.#floatTimes, await this.#profile(planner.quantize(start.planned).model)) : INTEGERS_FIRST;
     const forms = new Map<string, FormCost[]>();
     for (const { form, nodes, float } of wholes) {
       const inForm = this.#contenders.filter((one) => nodes.every(({ name }) => one.choices.others.get(name)?.form === form));
       const alone = inForm.find((one) => one.choices.float === float) ?? inForm[0];
-      if (alone) for (const [name, cost] of costsOfForm(form, nodes, alone.sqnrDb, await this.#profile(this.#planner.quantize(alone.planned).model))) forms.set(name, [...(forms.get(name) ?? []), cost]);
+      if (alone) for (const [name, cost] of costsOfForm(form, nodes, alone.sqnrDb, isTimed ? await this.#profile(this.#planner.quantize(alone.planned).model) : undefined)) forms.set(name, [...(forms.get(name) ?? []), cost]);
     }
     const alone = { times, noise: new Map<string, number>(), forms };
     this.#costs = { choices, costs: isQuiet ? alone : { ...alone, noise: await this.#noiseOf(choices, alone) } };
@@ -355,7 +356,7 @@ export class Search {
     if (judged[best]!.sqnrDb < judged[0]!.sqnrDb + OTHER_RANGES_DB) return before;
     const other = { ...choices, ...byRange(choices, ways[best]!) };
     const after = { choices: other, costs: { ...costs, noise: await this.#noiseOf(other, costs) } };
-    const reach = (one: MeasuredCosts) => this.#predictedSpeedup(this.#assign(one.choices, one.costs, this.#wanted));
+    const reach = ({ choices: those, costs: by }: MeasuredCosts) => predictedGain(this.#planner.of(those), this.#assign(those, by, this.#wanted).choices, by);
     if (reach(after) <= reach(before)) return before;
     const message = `without the loudest nodes, ranges by ${rangeLabel(ways[best]!)} instead of ${rangeLabel(choices.range)}: ${judged[0]!.sqnrDb.toFixed(1)} → ${judged[best]!.sqnrDb.toFixed(1)} dB`;
     this.#changes.push({ pass: 'ranges', names: [...quiet], message });
@@ -382,14 +383,14 @@ export class Search {
     const isDrop = this.#goal.maxDrop !== undefined;
     const { budgetDb, isKept } = isDrop ? await this.#reachDrop(choices, costs) : await this.#reach(choices, costs, { aimedDb: this.#wanted, budgetDb: this.#wanted });
     if (!this.#control.isStopped()) await this.#tryInTime(otherBiases.map((bias) => this.#assign(choices, costs, budgetDb, bias)), isKept);
-    if (isDrop || costs.noise.size === 0 || !this.#goal.isConfirmed) return;
+    if (isDrop || costs.noise.size === 0 || !this.#goal.isConfirmed || this.#goal.prefer !== 'speed') return;
     const best = Math.max(1, ...this.#contenders.filter((one) => this.#mayWin(one)).map((one) => this.#predictedSpeedup(one)));
     await this.#reachLess(choices, costs, partOfMargin(this.#rules), best < FASTER ? FASTER : CLEARLY_FASTER * best);
   }
 
   /** Where nothing showed a gain: assignments that have the least that is asked. Gives whether any was tried. */
   async #tryLeast(): Promise<boolean> {
-    if (!this.#costs || this.#costs.costs.noise.size === 0 || this.#goal.maxDrop !== undefined || this.#control.isStopped()) return false;
+    if (!this.#costs || this.#costs.costs.noise.size === 0 || this.#goal.maxDrop !== undefined || this.#goal.prefer !== 'speed' || this.#control.isStopped()) return false;
     const { choices, costs } = this.#costs;
     const before = this.#contenders.length;
     await this.#reachLess(choices, costs, this.#leastDb + ABOVE_LEAST_DB, FASTER);
@@ -482,7 +483,7 @@ export class Search {
   /** Time of the float model over what a run of a plan should take, by the times of its nodes; 0 where those are not known. */
   #predictedSpeedup({ choices }: Pick<Contender, 'choices'>): number {
     const costs = this.#costsFor(choices);
-    return costs ? this.#floatMs / Math.max(1e-3, this.#floatMs - predictedGain(this.#planner.of(choices), choices, costs)) : 0;
+    return costs?.times.isMeasured ? this.#floatMs / Math.max(1e-3, this.#floatMs - predictedGain(this.#planner.of(choices), choices, costs)) : 0;
   }
 
   #costsFor({ migration }: Choices): AssignmentCosts | undefined {

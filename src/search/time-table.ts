@@ -1,6 +1,8 @@
 import type { NodeTime } from '../evaluation/profile-nodes.js';
 import { indexOf } from '../graph/graph-index.js';
 import type { Graph, Node } from '../graph/model.js';
+import { isComputeNode } from '../runtime/kernels.js';
+import { computeNodeBehind } from '../runtime/measured-report.js';
 import type { SelectedNode } from '../quantization/select.js';
 import type { FormCost, TimeTable } from './fastest-assignment.js';
 import type { OtherForm } from './planner.js';
@@ -15,6 +17,9 @@ const ELEMENT_MS = 0.3e-6;
 /** Conversions of fewer elements say nothing of the time of one: it is lost in what a node takes whatever its size. */
 const TELLING_ELEMENTS = 4096;
 
+/** The runtime's float and integer convolutions keep their values in different layouts, so that a conversion between them takes one of these along. */
+const LAYOUT_CHANGES = ['Transpose', 'ReorderInput', 'ReorderOutput'];
+
 /** Times from a profile of the float model and one of the integer model, whose nodes have the same names. */
 export function timeTable(graph: Graph, float: readonly NodeTime[], integer: readonly NodeTime[]): TimeTable {
   const index = indexOf(graph);
@@ -22,13 +27,16 @@ export function timeTable(graph: Graph, float: readonly NodeTime[], integer: rea
   const integerTimes = timesByName(integer);
   const elements = elementsByName([...integer, ...float]);
   const perElement = {
-    QuantizeLinear: elementTime(integer, 'QuantizeLinear'),
-    DequantizeLinear: elementTime(integer, 'DequantizeLinear'),
+    QuantizeLinear: elementTime(integer, ['QuantizeLinear']),
+    DequantizeLinear: elementTime(integer, ['DequantizeLinear']),
   };
+  const perMoved = elementTime([...integer, ...float], LAYOUT_CHANGES);
+  const isOfConvolution = (value: string) => [computeNodeBehind(graph, value), ...index.uses(value).map(({ node }) => node)].some((node) => node?.opType === 'Conv');
   const convert = (value: string, opType: 'QuantizeLinear' | 'DequantizeLinear', suffix: string): number => {
     const measured = integerTimes.get(`${value}${suffix}`);
     const size = elements.get(`${value}${suffix}`) ?? elements.get(index.producer(value)?.name ?? '') ?? 0;
-    return NODE_OVERHEAD_MS + (measured ?? CONVERSION_MS + size * perElement[opType]);
+    const move = isOfConvolution(value) ? NODE_OVERHEAD_MS + CONVERSION_MS + size * perMoved : 0;
+    return NODE_OVERHEAD_MS + (measured ?? CONVERSION_MS + size * perElement[opType]) + move;
   };
   const whole = (times: ReadonlyMap<string, number>, { node, biasAdd, absorbed }: SelectedNode): number =>
     [node, biasAdd, absorbed?.node].reduce((sum, part) => {
@@ -36,6 +44,7 @@ export function timeTable(graph: Graph, float: readonly NodeTime[], integer: rea
       return time === undefined ? sum : sum + time + NODE_OVERHEAD_MS;
     }, 0);
   return {
+    isMeasured: true,
     float: (node) => whole(floatTimes, node),
     floatOf: (node) => (floatTimes.get(node.name) ?? 0) + NODE_OVERHEAD_MS,
     integer: (node) => whole(integerTimes, node),
@@ -43,6 +52,16 @@ export function timeTable(graph: Graph, float: readonly NodeTime[], integer: rea
     dequantize: (value) => convert(value, 'DequantizeLinear', '_DQ'),
   };
 }
+
+/** Lets as many nodes that multiply run on integers as noise allows, then as many others, at any speed. */
+export const INTEGERS_FIRST: TimeTable = {
+  isMeasured: false,
+  float: ({ node }) => (isComputeNode(node) ? 1 : 1e-3),
+  floatOf: (node) => (isComputeNode(node) ? 1 : 1e-3),
+  integer: () => 0,
+  quantize: () => 1e-5,
+  dequantize: () => 1e-5,
+};
 
 /** Suffixes of the nodes that a product becomes together with its own name, in case the runtime does not fuse them. */
 const FORM_PARTS = ['', '_cast', '_scales', '_mul', '_bias'];
@@ -59,9 +78,9 @@ export function otherFormTime(profile: readonly NodeTime[]): (node: Node, reader
   };
 }
 
-/** Times of nodes by a profile of a model in which they are all in one form, and an equal share of its noise for each. */
-export function costsOfForm(form: OtherForm, nodes: readonly Node[], sqnrDb: number, profile: readonly NodeTime[]): [string, FormCost][] {
-  const timeOf = otherFormTime(profile);
+/** Times of nodes by a profile of a model in which they are all in one form, none where there is no profile, and an equal share of its noise for each. */
+export function costsOfForm(form: OtherForm, nodes: readonly Node[], sqnrDb: number, profile: readonly NodeTime[] | undefined): [string, FormCost][] {
+  const timeOf = profile ? otherFormTime(profile) : () => 0;
   const noise = 10 ** (-sqnrDb / 10) / nodes.length;
   const readers = (value: string) => nodes.filter(({ inputs }) => inputs[0] === value).length;
   return nodes.map((node) => [node.name, { form, timeMs: timeOf(node, readers), noise }]);
@@ -80,9 +99,9 @@ function elementsByName(times: readonly NodeTime[]): Map<string, number> {
   return new Map(times.flatMap(({ names, elements }) => names.map((name) => [name, elements] as const)));
 }
 
-/** Median time of an element in conversions of this type, in milliseconds. */
-function elementTime(times: readonly NodeTime[], opType: string): number {
-  const telling = times.filter((time) => time.opType === opType && time.elements >= TELLING_ELEMENTS);
+/** Median time of an element in conversions of these types, in milliseconds. */
+function elementTime(times: readonly NodeTime[], opTypes: readonly string[]): number {
+  const telling = times.filter(({ opType, elements }) => opTypes.includes(opType) && elements >= TELLING_ELEMENTS);
   const rates = telling.map((time) => Math.max(0, time.timeMs - CONVERSION_MS) / time.elements);
   return rates.sort((a, b) => a - b)[rates.length >> 1] ?? ELEMENT_MS;
 }

@@ -22,15 +22,17 @@ export function weightsLabel({ weightType, reduceRange }: WeightForm): string {
   return `weights in ${weightType === 'uint8' ? 'u8' : 's8'}${reduceRange ? ' of 7 bits' : ''}`;
 }
 
-/** Why a node is not static, with its times. */
+/** Why a node is not static, with its times where they were measured. */
 export function measuredReason(node: Node, selected: Parameters<AssignmentCosts['times']['float']>[0] | undefined, { times, noise, forms }: AssignmentCosts): string {
   const alone = noise.get(node.name);
+  const loudness = alone ? `; its share of the noise when static is ${(-10 * Math.log10(alone)).toFixed(0)} dB below the signal` : '';
+  if (!times.isMeasured) return `not static by measurement${loudness}`;
   const parts = [
     ...(selected ? [`${inMs(times.integer(selected))} static and conversions at its edges`] : []),
     ...(forms.get(node.name) ?? []).map(({ form, timeMs }) => `${inMs(timeMs)} ${form}`),
     `${inMs(selected ? times.float(selected) : times.floatOf(node))} in float`,
   ];
-  return `measured: ${parts.join(', ')}${alone ? `; its share of the noise when static is ${(-10 * Math.log10(alone)).toFixed(0)} dB below the signal` : ''}`;
+  return `measured: ${parts.join(', ')}${loudness}`;
 }
 
 const inMs = (time: number) => `${time.toPrecision(3)} ms`;

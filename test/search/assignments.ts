@@ -25,6 +25,7 @@ export interface WrittenTimes {
 /** A table of the times written. */
 export function written({ float = {}, integer = {}, quantize = 0, dequantize = 0 }: WrittenTimes): TimeTable {
   return {
+    isMeasured: true,
     float: ({ node }) => float[node.name] ?? 0,
     floatOf: ({ name }) => float[name] ?? 0,
     integer: ({ node }) => integer[node.name] ?? 0,
@@ -91,6 +92,7 @@ export function randomProblem(seed: number): Problem {
   const quantizeTimes = drawn(names, 0.6);
   const dequantizeTimes = drawn(names, 0.6);
   const times: TimeTable = {
+    isMeasured: true,
     float: ({ node }) => floatTimes.get(node.name)!,
     floatOf: ({ name }) => floatTimes.get(name)!,
     integer: ({ node }) => integerTimes.get(node.name)!,

@@ -31,6 +31,13 @@ describe('choosePlan', () => {
     assert.equal(chosen(plans, { isConfirmed: true, leastDb: 29 }), 'quiet');
   });
 
+  test('the less of the margin is lacking, the less faster it must be', () => {
+    const nearly = (speed: number) => chosen([plan('quiet', 31, 1.5), plan('nearly', 29, speed)], { isConfirmed: true });
+    assert.equal(nearly(1.55), 'quiet');
+    assert.equal(nearly(1.6), 'nearly');
+    assert.equal(chosen([plan('quiet', 31, 1.5), plan('bold', 26.1, 1.6)], { isConfirmed: true }), 'quiet');
+  });
+
   test('float only where it is faster beyond doubt', () => {
     assert.equal(chosen([plan('integers', 35, 1.2), plan('float', 200, 1.25, FLOAT)]), 'integers');
     assert.equal(chosen([plan('integers', 35, 1.2), plan('float', 200, 1.5, FLOAT)]), 'float');

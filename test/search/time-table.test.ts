@@ -65,35 +65,47 @@ describe('timeTable: nodes', () => {
 
 describe('timeTable: conversions', () => {
   const { table } = build();
+  const ELEMENT = 0.3e-6;
+  /** What changing the layout beside a convolution takes. */
+  const move = (elements: number, each = ELEMENT) => OVERHEAD + CONVERSION + elements * each;
 
   test('a conversion that was seen takes what it took', () => {
-    const times = table([], [ran('x_Q', 'QuantizeLinear', 0.07, 1024), ran('next_DQ', 'DequantizeLinear', 0.05, 1024)]);
-    close(times.quantize('x'), 0.07 + OVERHEAD);
-    close(times.dequantize('next'), 0.05 + OVERHEAD);
+    const times = table([], [ran('tanh_Q', 'QuantizeLinear', 0.07, 1024), ran('sum_DQ', 'DequantizeLinear', 0.05, 1024)]);
+    close(times.quantize('sum'), OVERHEAD + CONVERSION);
+    close(times.dequantize('sum'), 0.05 + OVERHEAD);
+    close(times.quantize('tanh'), 0.07 + OVERHEAD + move(1024));
   });
 
   test('one that was not seen takes what others took an element, in the median', () => {
-    const others = [ran('p_Q', 'QuantizeLinear', CONVERSION + 0.1, 1000), ran('q_Q', 'QuantizeLinear', CONVERSION + 0.2, 1000), ran('r_Q', 'QuantizeLinear', CONVERSION + 9, 1000)];
-    const times = table([ran('conv', 'Conv', 1, 500), ran('relu', 'Relu', 1, 500)], others);
-    close(times.quantize('relu'), OVERHEAD + CONVERSION + 500 * 2e-4);
-    close(times.dequantize('relu'), OVERHEAD + CONVERSION + 500 * 0.3e-6);
+    const others = [0.1, 0.2, 9].map((time, i) => ran(`${i}_Q`, 'QuantizeLinear', CONVERSION + time, 10_000));
+    const times = table([ran('sum', 'Add', 1, 500)], others);
+    close(times.quantize('sum'), OVERHEAD + CONVERSION + 500 * 2e-5);
+    close(times.dequantize('sum'), OVERHEAD + CONVERSION + 500 * ELEMENT);
   });
 
   test('Q and DQ are estimated apart', () => {
-    const times = table([ran('relu', 'Relu', 1, 500)], [ran('p_Q', 'QuantizeLinear', CONVERSION + 0.1, 1000), ran('p_DQ', 'DequantizeLinear', CONVERSION + 0.3, 1000)]);
-    close(times.quantize('relu'), OVERHEAD + CONVERSION + 500 * 1e-4);
-    close(times.dequantize('relu'), OVERHEAD + CONVERSION + 500 * 3e-4);
+    const times = table([ran('sum', 'Add', 1, 500)], [ran('p_Q', 'QuantizeLinear', CONVERSION + 0.1, 10_000), ran('p_DQ', 'DequantizeLinear', CONVERSION + 0.3, 10_000)]);
+    close(times.quantize('sum'), OVERHEAD + CONVERSION + 500 * 1e-5);
+    close(times.dequantize('sum'), OVERHEAD + CONVERSION + 500 * 3e-5);
   });
 
-  test('conversions of no element, or faster than the smallest, say nothing odd about others', () => {
-    const times = table([ran('relu', 'Relu', 1, 500)], [ran('p_Q', 'QuantizeLinear', 0.5, 0), ran('p_DQ', 'DequantizeLinear', CONVERSION / 2, 10)]);
-    close(times.quantize('relu'), OVERHEAD + CONVERSION + 500 * 0.3e-6);
-    close(times.dequantize('relu'), OVERHEAD + CONVERSION);
+  test('conversions of few elements, or faster than the smallest, say nothing odd about others', () => {
+    const few = table([ran('sum', 'Add', 1, 1e6)], [ran('p_Q', 'QuantizeLinear', 0.009, 4), ran('p_DQ', 'DequantizeLinear', CONVERSION / 2, 10_000)]);
+    close(few.quantize('sum'), OVERHEAD + CONVERSION + 1e6 * ELEMENT);
+    close(few.dequantize('sum'), OVERHEAD + CONVERSION);
+  });
+
+  test('beside a convolution the layout changes too, at the cost of such changes in either profile', () => {
+    const times = table([ran('relu', 'Relu', 1, 500), ran([], 'ReorderOutput', CONVERSION + 0.4, 10_000)], []);
+    const conversion = OVERHEAD + CONVERSION + 500 * ELEMENT;
+    for (const value of ['relu', 'x', 'tanh']) assert.ok(times.quantize(value) > OVERHEAD + CONVERSION, value);
+    close(times.quantize('relu'), conversion + move(500, 4e-5));
+    close(times.dequantize('relu'), conversion + move(500, 4e-5));
   });
 
   test('the float profile tells sizes too, and a value of unknown size takes the least', () => {
     const times = table([ran('relu', 'Relu', 1, 500)], [ran('conv', 'QLinearConv', 1, 500)]);
-    close(times.quantize('conv'), OVERHEAD + CONVERSION + 500 * 0.3e-6);
-    close(times.quantize('x'), OVERHEAD + CONVERSION);
+    close(times.quantize('conv'), OVERHEAD + CONVERSION + 500 * ELEMENT + move(500));
+    close(times.quantize('x'), OVERHEAD + CONVERSION + move(0));
   });
 });
