@@ -27,14 +27,14 @@ describe('choosePlan', () => {
     const plans = [plan('quiet', 31, 1.1), plan('bold', 27, 1.4), plan('bolder', 25, 2), plan('float', 200, 1, FLOAT)];
     assert.equal(chosen(plans), 'quiet');
     assert.equal(chosen(plans, { isConfirmed: true }), 'bold');
-    assert.equal(chosen([plan('quiet', 31, 1.3), plan('bold', 27, 1.4)], { isConfirmed: true }), 'quiet');
+    assert.equal(chosen([plan('quiet', 31, 1.3), plan('bold', 27, 1.39)], { isConfirmed: true }), 'quiet');
     assert.equal(chosen(plans, { isConfirmed: true, leastDb: 29 }), 'quiet');
   });
 
   test('the less of the margin is lacking, the less faster it must be', () => {
     const nearly = (speed: number) => chosen([plan('quiet', 31, 1.5), plan('nearly', 29, speed)], { isConfirmed: true });
-    assert.equal(nearly(1.55), 'quiet');
-    assert.equal(nearly(1.6), 'nearly');
+    assert.equal(nearly(1.53), 'quiet');
+    assert.equal(nearly(1.56), 'nearly');
     assert.equal(chosen([plan('quiet', 31, 1.5), plan('bold', 26.1, 1.6)], { isConfirmed: true }), 'quiet');
   });
 
