@@ -205,6 +205,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
   let confirmations: readonly Confirmation[] = [];
   if (trial && effort !== 'none') {
     const stop = options.earlyStop?.begin();
+    stop?.addEventListener('abort', () => host.endEarly(), { once: true });
     const isStopped = () => stop?.aborted ?? false;
     const judges = { ...trial, samples: options.maxDrop === undefined ? trial.samples.slice(0, SEARCH_SAMPLES[effort]) : samples!.judging };
     const goal = searchGoal(options, effort, samples!, performance.now() - clock.read().total);

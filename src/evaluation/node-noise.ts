@@ -22,7 +22,7 @@ export interface NodeNoiseArguments {
 
 /**
  * The noise that each group of switches alone puts on the outputs, as power relative to the signal, Σ (y − y₀)² / Σ y₀², at the output where it
- * is largest. Outputs that are no floats, or zero, do not count.
+ * is largest. Outputs that are no floats, or zero, do not count. What was not measured before an early end has none.
  */
 export const nodeNoiseTask = defineTask(import.meta.url, 'nodeNoiseTask', async (args: NodeNoiseArguments, context: TaskContext): Promise<number[]> => {
   const { graph } = await readStaged(args.model);
@@ -33,9 +33,11 @@ export const nodeNoiseTask = defineTask(import.meta.url, 'nodeNoiseTask', async 
   const [off, on] = [0, 1].map((value) => tensorFromArray('bool', [], Uint8Array.of(value))) as [Tensor, Tensor];
   let done = 0;
   for await (const sample of data.filter((name) => only.has(name))) {
+    if (context.endsEarly()) break;
     const feeds = new Map([...sample.inputs, ...args.switches.map((name) => [name, off] as const)]);
     const reference = await session.run(feeds);
     for (const [i, group] of args.groups.entries()) {
+      if (context.endsEarly()) break;
       const outputs = await session.run(new Map([...feeds, ...group.map((name) => [name, on] as const)]));
       noises[i]!.add(reference, outputs);
       context.progress({ stage: 'measuring the noise of nodes', done: ++done, total: only.size * args.groups.length, unit: 'runs' });

@@ -59,7 +59,7 @@ export const rangeNoiseTask = defineTask(import.meta.url, 'rangeNoiseTask', asyn
   const total = args.groups.reduce((sum, { candidates }) => sum + candidates.length, 0);
   let done = 0;
   const count = () => context.progress({ stage: 'trying ranges tensor by tensor', done: ++done, total, unit: 'runs' });
-  const isOver = (share: number) => performance.now() - start > share * args.budgetMs;
+  const isOver = (share: number) => performance.now() - start > share * args.budgetMs || context.endsEarly();
   const noises = args.groups.map(({ candidates }) => candidates.map(() => NaN));
   const together = (groups: readonly number[]) => noiseOf(groups.flatMap((i) => feedsOf(args.groups[i]!, args.groups[i]!.candidates[0]!, true)));
   const referenceMs = performance.now() - begun;

@@ -63,7 +63,7 @@ export const timePairsTask = defineTask(import.meta.url, 'timePairsTask', async 
   const pairs: PairedTimes[] = [];
   for (const model of candidates) {
     const candidate = await openStaged(model, sessionOptions(args));
-    const [baselineMs, candidateMs] = await timeInTurn([baseline, candidate], feeds, args, () => undefined);
+    const [baselineMs, candidateMs] = await timeInTurn([baseline, candidate], feeds, args, () => undefined, context.endsEarly);
     await candidate.release();
     pairs.push({ baselineMs: baselineMs!, candidateMs: candidateMs! });
     context.progress({ stage: 'timing plans', done: pairs.length, total: candidates.length, unit: 'plans' });
@@ -93,6 +93,7 @@ async function timeInTurn(
   feeds: readonly Feeds[],
   { runs, warmup, budgetMs = Infinity, leastRuns = runs / 5 }: Pick<TimeArguments, 'runs' | 'warmup' | 'budgetMs' | 'leastRuns'>,
   onRun: (done: number) => void,
+  endsEarly = () => false,
 ): Promise<number[][]> {
   const times = sessions.map((): number[] => []);
   const begun = performance.now();
@@ -109,7 +110,7 @@ async function timeInTurn(
     if (run >= 0) onRun(run + 1);
     // Where runs take long, one is enough to warm up.
     else if (performance.now() - begun > MAX_WARMUP_SHARE * budgetMs) run = -1;
-    if (run >= leastRuns && performance.now() > end) break;
+    if (run >= leastRuns && (performance.now() > end || endsEarly())) break;
   }
   return times;
 }

@@ -1,7 +1,7 @@
 /** Entry of the child process: runs the tasks that the parent asks for, one after another. */
 import { QdqError, messageOf } from '../errors.js';
 import { preloadRuntime } from './session.js';
-import type { Task, TaskFailure, TaskMessage, TaskRequest } from './task.js';
+import type { EarlyEnd, Task, TaskFailure, TaskMessage, TaskRequest } from './task.js';
 
 const send = (message: TaskMessage) => process.send?.(message);
 
@@ -14,6 +14,7 @@ async function handle(request: TaskRequest): Promise<void> {
     const result = await task.run(request.args, {
       progress: (event) => send({ kind: 'progress', id, event }),
       warn: (warning) => send({ kind: 'warning', id, warning }),
+      endsEarly: () => endingEarly.has(id),
     });
     send({ kind: 'result', id, result });
   } catch (error) {
@@ -29,9 +30,11 @@ function failureOf(error: unknown): TaskFailure {
   return { code: 'internal', message: messageOf(error), ...stack };
 }
 
+const endingEarly = new Set<number>();
 let queue = Promise.resolve().then(preloadRuntime);
-process.on('message', (request: TaskRequest) => {
-  queue = queue.then(() => handle(request));
+process.on('message', (message: TaskRequest | EarlyEnd) => {
+  if ('endEarly' in message) for (const id of message.endEarly) endingEarly.add(id);
+  else queue = queue.then(() => handle(message));
 });
 // The parent decides when to end; a terminal's Ctrl-C reaches the whole process group.
 process.on('SIGINT', () => undefined);

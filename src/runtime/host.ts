@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { QdqError, type ErrorCode } from '../errors.js';
 import { removeAbandoned, TEMPORARY_PREFIX } from '../onnx/temporary-names.js';
 import type { ProgressListener, Warning } from '../progress.js';
-import type { Task, TaskFailure, TaskMessage } from './task.js';
+import type { EarlyEnd, Task, TaskFailure, TaskMessage } from './task.js';
 
 /** What a host tells its owner, and how it is stopped. */
 export interface HostOptions {
@@ -95,6 +95,12 @@ export class RuntimeHost {
       this.#pending.set(id, { resolve, reject });
       child.send({ id, moduleUrl: task.moduleUrl, exportName: task.exportName, args });
     });
+  }
+
+  /** Asks the tasks that were started to give what they have by now; those that measure until a time is up do. */
+  endEarly(): void {
+    const message: EarlyEnd = { endEarly: [...this.#pending.keys()] };
+    this.#child?.send(message);
   }
 
   /** Whether the child is at work. */

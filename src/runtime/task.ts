@@ -4,6 +4,8 @@ import type { ProgressListener, Warning } from '../progress.js';
 export interface TaskContext {
   readonly progress: ProgressListener;
   readonly warn: (warning: Warning) => void;
+  /** Whether the caller wants what there is by now, because nobody waits for better. */
+  readonly endsEarly: () => boolean;
 }
 
 /** Work that the runtime's child process does: small arguments in, small results out. */
@@ -30,6 +32,11 @@ export interface TaskRequest {
   readonly moduleUrl: string;
   readonly exportName: string;
   readonly args: unknown;
+}
+
+/** Asks tasks that are waiting, or at work, to give what they have. */
+export interface EarlyEnd {
+  readonly endEarly: readonly number[];
 }
 
 /** An error in the form that crosses the process boundary. */

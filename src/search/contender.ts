@@ -30,6 +30,12 @@ export interface Proposal extends Pick<Contender, 'label' | 'choices' | 'allStat
   readonly isFloat?: boolean;
 }
 
+/** What nodes cost, and the choices that they were measured with. */
+export interface MeasuredCosts {
+  readonly choices: Choices;
+  readonly costs: AssignmentCosts;
+}
+
 /** A contender with its time. */
 export interface Timed extends Contender {
   readonly speedup: MedianInterval | null;

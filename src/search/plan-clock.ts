@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { PairedTimes } from '../evaluation/time.js';
-import { medianRatioInterval, type MedianInterval } from '../metrics/statistics.js';
+import { medianRatioInterval, statsOf, type MedianInterval } from '../metrics/statistics.js';
 import { stageModel, type StagedModel } from '../runtime/staged-model.js';
 import { FASTER } from './choose-plan.js';
 import type { Contender } from './contender.js';
@@ -21,6 +21,12 @@ const MAX_REPETITIONS = 4;
 const MAX_RIVALS = 2;
 const MAX_WIDTH = 1.1;
 
+/** Time in which plans are timed once the search was stopped. */
+const LAST_LOOK_MS = 4_000;
+
+/** Time in which the float model after clean-up is timed. */
+const CLEAN_BUDGET_MS = 1_500;
+
 /** Time for the second measurement of a plan. */
 const AGAIN_MS = 1_500;
 
@@ -31,6 +37,17 @@ export interface TimingRules {
   /** Whether a plan may be chosen. */
   readonly mayWin: (one: Contender) => boolean;
   readonly isStopped: () => boolean;
+}
+
+/**
+ * Plans in the order in which they are worth timing, as there may be time for few: the fastest that is quiet enough and the fastest that may be chosen
+ * for its speed, by what is predicted, the first of all for comparison, then all that may be chosen, and the others from the quietest on.
+ */
+export function timingOrder<T extends Pick<Contender, 'sqnrDb'>>(plans: readonly T[], { good, mayWin }: Readonly<Record<'good' | 'mayWin', (one: T) => boolean>>, predictedSpeedup: (one: T) => number): T[] {
+  const speeds = new Map(plans.map((one) => [one, predictedSpeedup(one)]));
+  const fastestFirst = plans.filter(mayWin).sort((a, b) => speeds.get(b)! - speeds.get(a)!);
+  const [quiet, bold] = [fastestFirst.find(good), fastestFirst.find((one) => !good(one))];
+  return [...new Set([...[quiet, bold, plans[0]].filter((one) => one !== undefined), ...fastestFirst, ...[...plans].sort((a, b) => b.sqnrDb - a.sqnrDb)])];
 }
 
 /** Times of plans, each taken in turn with the float model. */
@@ -47,6 +64,13 @@ export class PlanClock {
     this.#goal = goal;
   }
 
+  /** Time of one run of the float model after clean-up, in milliseconds, and what clean-up won. */
+  async timeFloat(): Promise<{ readonly floatMs: number; readonly speedup: MedianInterval | null }> {
+    const clean = await stageModel(this.#job.host, this.#planner.float, 'clean-float.onnx', this.#job.baseline.externalDataFolder);
+    const [times] = await timeModels(this.#job, [clean], this.#goal.threads, CLEAN_BUDGET_MS);
+    return { floatMs: Math.max(1e-3, statsOf(times!.candidateMs)?.median ?? 1), speedup: medianRatioInterval(times!.baselineMs, times!.candidateMs) };
+  }
+
   /** Time of the float model over that of a plan; undefined where it was not timed. */
   speedup(one: Contender): MedianInterval | null | undefined {
     return this.#speedups.get(one);
@@ -59,7 +83,7 @@ export class PlanClock {
 
   /** Times the plans that were not timed yet, as many of the first as there is time for, and those between which the clock has not decided again. */
   async time(plans: readonly Contender[], { floatMs, mayWin, isStopped }: TimingRules): Promise<void> {
-    const { timingMs } = this.#goal.budget;
+    const timingMs = isStopped() ? Math.min(LAST_LOOK_MS, this.#goal.budget.timingMs) : this.#goal.budget.timingMs;
     const most = Math.max(LEAST_PLANS, Math.min(MAX_PLANS, Math.floor((FIRST_SHARE * timingMs) / leastTimingMs(floatMs))));
     await this.#add(plans.filter((one) => !this.#speedups.has(one)).slice(0, most), FIRST_SHARE * timingMs, floatMs);
     const rest = (1 - FIRST_SHARE) * timingMs;

@@ -2,51 +2,34 @@ import { performance } from 'node:perf_hooks';
 import type { NodeTime } from '../evaluation/profile-nodes.js';
 import { constantBytes } from '../graph/constant-bytes.js';
 import type { Model } from '../graph/model.js';
-import { medianRatioInterval, statsOf, type MedianInterval } from '../metrics/statistics.js';
+import type { MedianInterval } from '../metrics/statistics.js';
 import type { Change } from '../passes/pass.js';
 import { stageModel, type StagedModel } from '../runtime/staged-model.js';
 import { choosePlan, CLEARLY_FASTER, fastestOnIntegers, FASTER, keepsBudget, keepsLeastMargin, partOfMargin, showsGain, type ChoiceRules } from './choose-plan.js';
-import { chooseRanges, PERCENTILES } from './choose-ranges.js';
-import { candidatesOf, progressOf, describe, noiseInProportion, integerNodes, planKey, type Contender, type Proposal, type TimedContender } from './contender.js';
+import { chooseRanges } from './choose-ranges.js';
+import { candidatesOf, progressOf, describe, noiseInProportion, integerNodes, planKey, type Contender, type MeasuredCosts, type Proposal, type TimedContender } from './contender.js';
 import { assignForms, predictedGain, weighNodes } from './assign-forms.js';
 import type { AssignmentCosts, FormCost } from './fastest-assignment.js';
-import { loudNodes } from './loud-nodes.js';
-import { measureNoise, profileModel, timeModels } from './measure.js';
+import { tryBodies, tryFloat } from './leave-loud.js';
+import { measureNoise, profileModel } from './measure.js';
 import { afterSecondLook, reasonOfNoGain, type NoGainReason } from './no-gain.js';
+import { otherRanges } from './other-ranges.js';
 import type { Choices, Planner } from './planner.js';
-import { PlanClock } from './plan-clock.js';
-import { quietNodes } from './quiet-nodes.js';
-import { rangeLabel, usableChoices, type RangeChoice, type RangeSource } from './range-source.js';
+import { PlanClock, timingOrder } from './plan-clock.js';
+import type { RangeSource } from './range-source.js';
+import { reach, reachDrop, type Aim, type Reached, type Reaching } from './reach.js';
 import type { SearchControl, Refutation } from './search-control.js';
 import type { SearchGoal, SearchResult } from './search-result.js';
 import { plansInTime, timeLeft } from './time-plan.js';
 import { costsOfForm, INTEGERS_FIRST, timeTable } from './time-table.js';
-import { withStored } from './store-weights.js';
 import { describeMigration, tryMigration } from './try-migration.js';
 import { tryWeights } from './try-weights.js';
 import { proposalsOf, wholeForms } from './whole-forms.js';
-import { judgeModels, judgeStaged, type Trial, type TrialJob } from './trials.js';
+import { judgeStaged, type Trial, type TrialJob } from './trials.js';
 import { ALL_STATIC } from './wording.js';
-
-/** Rounds in which the noise that is allowed shrinks, because the nodes' noises together came to more than their sum, or grows, because they came to less. */
-const MAX_TIGHTENINGS = 3;
-
-/** Where the budget is a drop of the task metric: noise that is allowed first, and by how much less in each round. */
-const [FIRST_DROP_BUDGET_DB, DROP_STEP_DB] = [10, 6];
-
-/** How much quieter than asked for an assignment must be for a louder and faster one to be looked for. */
-const MIN_ROOM_DB = 1.5;
 
 /** What is asked beyond what a plan lacked on samples that it was confirmed on. */
 const BEYOND_MISSING_DB = 1;
-
-/** What nodes in bodies must win at the worst output to stay in float. */
-const BODY_GAIN_DB = 1;
-
-/** What another range method must win for the quiet nodes to be measured with it. */
-const OTHER_RANGES_DB = 1;
-
-const LEFT_IN_FLOAT = 'left in float by measurement';
 
 /** Time in which ranges are tried tensor by tensor, however late it is. */
 const LEAST_RANGES_MS = 2_000;
@@ -56,30 +39,6 @@ const ABOVE_LEAST_DB = 3;
 
 /** Room on disk for plans that were judged and may be timed. */
 const MAX_STAGED_BYTES = 500e6;
-
-/** Time in which the float model after clean-up is timed. */
-const CLEAN_BUDGET_MS = 1_500;
-
-/** What assignments are to have. */
-interface Aim {
-  readonly aimedDb: number;
-  /** The sum of the nodes' noises that the first is allowed, in dB below the signal. */
-  readonly budgetDb: number;
-  /** By how much it should be faster than float to be tried. */
-  readonly leastSpeedup?: number;
-}
-
-/** What nodes cost, and the choices that they were measured with. */
-interface MeasuredCosts {
-  readonly choices: Choices;
-  readonly costs: AssignmentCosts;
-}
-
-/** The budget of noise that was right last, and whether an assignment then had what was asked. */
-interface Reached {
-  readonly budgetDb: number;
-  readonly isKept: boolean;
-}
 
 /**
  * Looks for the fastest plan inside an error budget, on this machine: which nodes are static, which dynamic and which stay in float, with which
@@ -124,7 +83,7 @@ export class Search {
 
   /** Runs the search from the plan with all nodes on integers. Where it is stopped, gives the best so far. */
   async run(start: Choices, label = ALL_STATIC): Promise<SearchResult> {
-    this.#cleanSpeedup = await this.#timeFloat();
+    ({ floatMs: this.#floatMs, speedup: this.#cleanSpeedup } = await this.#clock.timeFloat());
     let choices = start;
     await this.#try([{ label, choices, allStatic: true }]);
     for (const step of [this.#tryWeights, this.#tryMigration, this.#tryRanges, this.#tryBodies]) {
@@ -146,7 +105,7 @@ export class Search {
       const { choices, costs } = this.#costs;
       const noise = costs.noise.size > 0 ? costs.noise : await this.#noiseOf(choices, costs);
       this.#costs = { choices, costs: { ...costs, noise } };
-      await this.#tryAssignments(choices, { ...costs, noise });
+      await this.#tryAssignments(this.#costs);
     }
     return this.#contenders.length > this.#out.size ? this.#conclude() : undefined;
   }
@@ -210,13 +169,6 @@ export class Search {
     return stageModel(this.#job.host, model, name, this.#job.baseline.externalDataFolder);
   }
 
-  async #timeFloat(): Promise<MedianInterval | null> {
-    const clean = await this.#stage(this.#planner.float, 'clean-float.onnx');
-    const [times] = await timeModels(this.#job, [clean], this.#goal.threads, CLEAN_BUDGET_MS);
-    this.#floatMs = Math.max(1e-3, statsOf(times!.candidateMs)?.median ?? 1);
-    return medianRatioInterval(times!.baselineMs, times!.candidateMs);
-  }
-
   /** Plans and judges choices, and keeps them for the end. Those that are known already, or bring nothing to integers, are passed over. */
   async #try(those: readonly Proposal[]): Promise<Contender[]> {
     const planned = those.flatMap((one) => {
@@ -245,13 +197,17 @@ export class Search {
   }
 
   #tools() {
-    return { job: this.#job, planner: this.#planner, goal: this.#goal, tryPlans: (those: readonly Proposal[]) => this.#try(those) };
+    return {
+      ...{ job: this.#job, planner: this.#planner, ranges: this.#ranges, goal: this.#goal, wantedDb: this.#wanted },
+      keepsBudget: (one: Contender) => this.#keepsBudget(one),
+      tryPlans: (those: readonly Proposal[]) => this.#try(those),
+    };
   }
 
   /** Other weights, where sums of products saturate on this machine. */
   async #tryWeights(): Promise<Choices | undefined> {
     const [here] = this.#contenders;
-    const found = here && (await tryWeights(here, { ...this.#tools(), keepsBudget: (one) => this.#keepsBudget(one) }));
+    const found = here && (await tryWeights(here, this.#tools()));
     this.#changes.push(...(found ? [found.change] : []));
     return found?.choices;
   }
@@ -279,43 +235,15 @@ export class Search {
     return found.choices;
   }
 
-  /** Nodes in bodies of control flow in float, where dynamic ones do not keep the budget: all of them, or those that make the noise. */
   async #tryBodies(choices: Choices): Promise<Choices | undefined> {
-    const nodes = this.#planner.nodesInBodies();
     const before = this.#contenders.find((one) => one.choices === choices);
-    if (nodes.length === 0 || !before) return undefined;
-    const kept = (names: readonly string[]): Choices => ({ ...choices, bodies: new Map(names.map((name) => [name, LEFT_IN_FLOAT] as const)) });
-    const names = nodes.map(({ name }) => name);
-    const [allFloat] = await this.#try([{ label: 'bodies in float', choices: kept(names), allStatic: false, isFloat: true }]);
-    if (!allFloat || this.#keepsBudget(before) || allFloat.sqnrDb <= before.sqnrDb + BODY_GAIN_DB) return undefined;
-    const rest = 10 ** (-allFloat.sqnrDb / 10);
-    // What made no difference did not run: it cannot be judged, where others like it are too loud.
-    const loud = await this.#loudNodes(names, rest, (others) => kept(others), (noise) => noise === 0);
-    const [found] = loud.length < names.length ? await this.#try([{ label: `${loud.length} of ${names.length} nodes in bodies in float`, choices: kept(loud), allStatic: false }]) : [];
-    return (found ?? allFloat).choices;
+    return before && tryBodies(before, this.#tools());
   }
 
-  /** Those of nodes that make too much noise beside the rest. `without` gives choices in which nodes stay as they are. */
-  #loudNodes(names: readonly string[], rest: number, without: (names: readonly string[]) => Choices, isLoud?: (noise: number) => boolean): Promise<string[]> {
-    const judgeAlone = async (those: readonly string[]) => {
-      const models = those.map((name) => this.#planner.quantize(this.#planner.plan(this.#ranges, without(those.filter((other) => other !== name)))).model);
-      return (await judgeModels(this.#job, models, this.#goal.run)).map(({ sqnrDb }) => sqnrDb);
-    };
-    return loudNodes(names, { rest, allowed: 10 ** (-this.#wanted / 10), judgeAlone, ...(isLoud && { isLoud }) });
-  }
-
-  /** The float model after clean-up, as it is and with weights that are integers in the file: what is written where no integers win. */
   async #tryFloat(choices: Choices): Promise<void> {
     if (!this.#goal.mixes || this.#planner.fixed.size > 0) return;
-    const storing = (names: readonly string[]) => withStored(this.#planner, choices, names);
     const isTooLate = this.#isLate(2) && this.#contenders.some((one) => one.integerNodes > 0 && this.#keepsBudget(one));
-    const storable = isTooLate ? [] : this.#planner.storableNodes().map(({ name }) => name);
-    await this.#try([{ label: 'float after clean-up', choices: storing([]), allStatic: false, isFloat: true }]);
-    const [found] = storable.length > 0 ? await this.#try([{ label: 'float, weights stored in 8 bits', choices: storing(storable), allStatic: false, isFloat: true }]) : [];
-    if (!found || this.#keepsBudget(found)) return;
-    const loud = new Set(await this.#loudNodes(storable, 0, (others) => storing(storable.filter((name) => !others.includes(name)))));
-    const quiet = storable.filter((name) => !loud.has(name));
-    if (quiet.length > 0) await this.#try([{ label: `float, weights of ${quiet.length} nodes stored in 8 bits`, choices: storing(quiet), allStatic: false, isFloat: true }]);
+    await tryFloat(choices, isTooLate, this.#tools());
   }
 
   /** Which nodes are static, dynamic or float: first all that can be in one form, then node by node. */
@@ -340,26 +268,20 @@ export class Search {
     const alone = { times, noise: new Map<string, number>(), forms };
     this.#costs = { choices, costs: isQuiet ? alone : { ...alone, noise: await this.#noiseOf(choices, alone) } };
     if (!isQuiet) this.#costs = await this.#withOtherRanges(this.#costs);
-    await this.#tryAssignments(this.#costs.choices, this.#costs.costs);
+    await this.#tryAssignments(this.#costs);
   }
 
-  /** The same with the range method that suits the quiet nodes best, and noises by it, where that lets more of them run on integers: the one for all suits the loudest. */
+  /** The same with the range method that suits the quiet nodes best, where that lets more of them run on integers. */
   async #withOtherRanges(before: MeasuredCosts): Promise<MeasuredCosts> {
+    if (this.#control.isStopped()) return before;
     const { choices, costs } = before;
-    const ways = [choices.range, ...usableChoices(this.#ranges.table, PERCENTILES).filter((range) => rangeLabel(range) !== rangeLabel(choices.range))];
-    const quiet = new Set(quietNodes(costs.noise));
-    if (quiet.size === 0 || this.#control.isStopped() || this.#isLate(ways.length)) return before;
-    const free = this.#assign(choices, costs, Infinity).choices;
-    const float = new Map([...free.float, ...[...costs.noise.keys()].flatMap((name) => (quiet.has(name) ? [] : [[name, LEFT_IN_FLOAT] as const]))]);
-    const judged = await judgeModels(this.#job, ways.map((range) => this.#planner.quantize(this.#planner.plan(this.#ranges, { ...free, float, ...byRange(choices, range) })).model), this.#goal.run);
-    const best = judged.reduce((a, { sqnrDb }, i) => (sqnrDb > judged[a]!.sqnrDb ? i : a), 0);
-    if (judged[best]!.sqnrDb < judged[0]!.sqnrDb + OTHER_RANGES_DB) return before;
-    const other = { ...choices, ...byRange(choices, ways[best]!) };
-    const after = { choices: other, costs: { ...costs, noise: await this.#noiseOf(other, costs) } };
-    const reach = ({ choices: those, costs: by }: MeasuredCosts) => predictedGain(this.#planner.of(those), this.#assign(those, by, this.#wanted).choices, by);
-    if (reach(after) <= reach(before)) return before;
-    const message = `without the loudest nodes, ranges by ${rangeLabel(ways[best]!)} instead of ${rangeLabel(choices.range)}: ${judged[0]!.sqnrDb.toFixed(1)} → ${judged[best]!.sqnrDb.toFixed(1)} dB`;
-    this.#changes.push({ pass: 'ranges', names: [...quiet], message });
+    const free = this.#assign(before, Infinity).choices;
+    const found = await otherRanges(this.#tools(), { choices, free, noise: costs.noise, maxTried: plansInTime(this.#leftMs(), this.#planMs, true) });
+    if (!found) return before;
+    const after = { choices: found.choices, costs: { ...costs, noise: await this.#noiseOf(found.choices, costs) } };
+    const gain = (one: MeasuredCosts) => predictedGain(this.#planner.of(one.choices), this.#assign(one, this.#wanted).choices, one.costs);
+    if (gain(after) <= gain(before)) return before;
+    this.#changes.push(found.change);
     return after;
   }
 
@@ -368,7 +290,7 @@ export class Search {
    * where noise costs nothing is no better in static form where it does.
    */
   async #noiseOf(choices: Choices, costs: AssignmentCosts): Promise<Map<string, number>> {
-    const proposal = this.#assign(choices, costs, Infinity, Math.max(...this.#goal.budget.floatBiases), 'node by node, by time alone');
+    const proposal = this.#assign({ choices, costs }, Infinity, Math.max(...this.#goal.budget.floatBiases), 'node by node, by time alone');
     const [tried] = await this.#try([proposal]);
     const free = tried ?? this.#known(proposal);
     if (!free) return new Map();
@@ -378,67 +300,46 @@ export class Search {
   }
 
   /** Assignments under the budget; and where those are no faster than float, or others would be clearly faster, under what has to do then. */
-  async #tryAssignments(choices: Choices, costs: AssignmentCosts): Promise<void> {
+  async #tryAssignments(measured: MeasuredCosts): Promise<void> {
     const [, ...otherBiases] = [...new Set([1, ...this.#goal.budget.floatBiases])];
     const isDrop = this.#goal.maxDrop !== undefined;
-    const { budgetDb, isKept } = isDrop ? await this.#reachDrop(choices, costs) : await this.#reach(choices, costs, { aimedDb: this.#wanted, budgetDb: this.#wanted });
-    if (!this.#control.isStopped()) await this.#tryInTime(otherBiases.map((bias) => this.#assign(choices, costs, budgetDb, bias)), isKept);
-    if (isDrop || costs.noise.size === 0 || !this.#goal.isConfirmed || this.#goal.prefer !== 'speed') return;
+    const { budgetDb, isKept } = isDrop ? await reachDrop(this.#reaching(measured), (one) => this.#keepsBudget(one)) : await this.#reach(measured, { aimedDb: this.#wanted, budgetDb: this.#wanted });
+    if (!this.#control.isStopped()) await this.#tryInTime(otherBiases.map((bias) => this.#assign(measured, budgetDb, bias)), isKept);
+    if (!this.#goal.isConfirmed) return;
     const best = Math.max(1, ...this.#contenders.filter((one) => this.#mayWin(one)).map((one) => this.#predictedSpeedup(one)));
-    await this.#reachLess(choices, costs, partOfMargin(this.#rules), best < FASTER ? FASTER : CLEARLY_FASTER * best);
+    await this.#reachLess(measured, partOfMargin(this.#rules), best < FASTER ? FASTER : CLEARLY_FASTER * best);
   }
 
   /** Where nothing showed a gain: assignments that have the least that is asked. Gives whether any was tried. */
   async #tryLeast(): Promise<boolean> {
-    if (!this.#costs || this.#costs.costs.noise.size === 0 || this.#goal.maxDrop !== undefined || this.#goal.prefer !== 'speed' || this.#control.isStopped()) return false;
-    const { choices, costs } = this.#costs;
     const before = this.#contenders.length;
-    await this.#reachLess(choices, costs, this.#leastDb + ABOVE_LEAST_DB, FASTER);
+    if (this.#costs) await this.#reachLess(this.#costs, this.#leastDb + ABOVE_LEAST_DB, FASTER);
     return this.#contenders.length > before;
   }
 
   /** Assignments that have less than the whole margin, if they should be so much faster than float. */
-  async #reachLess(choices: Choices, costs: AssignmentCosts, aimedDb: number, leastSpeedup: number): Promise<void> {
-    if (aimedDb < this.#wanted) await this.#reach(choices, costs, { aimedDb, budgetDb: aimedDb + this.#gapDb, leastSpeedup });
+  async #reachLess(measured: MeasuredCosts, aimedDb: number, leastSpeedup: number): Promise<void> {
+    const { maxDrop, prefer } = this.#goal;
+    if (maxDrop !== undefined || prefer !== 'speed' || measured.costs.noise.size === 0 || aimedDb >= this.#wanted) return;
+    await this.#reach(measured, { aimedDb, budgetDb: aimedDb + this.#gapDb, leastSpeedup });
   }
 
-  /**
-   * Tries assignments until one has at least so many dB and little more: their budget shrinks where the nodes' noises together come to more than
-   * their sum, and grows where they come to less. Gives the budget that was right last.
-   */
-  async #reach(choices: Choices, costs: AssignmentCosts, { aimedDb, budgetDb, leastSpeedup = 0 }: Aim): Promise<Reached> {
-    let keptDb: number | undefined;
-    for (let round = 0; round <= MAX_TIGHTENINGS && !this.#control.isStopped(); round++) {
-      const proposal = this.#assign(choices, costs, budgetDb);
-      if (leastSpeedup > 0 && (this.#isLate() || this.#predictedSpeedup(proposal) < leastSpeedup)) break;
-      const one = (await this.#try([proposal]))[0] ?? this.#known(proposal);
-      if (!one || one.integerNodes === 0 || costs.noise.size === 0) break;
-      if (one.sqnrDb < aimedDb) {
-        if (keptDb !== undefined) break;
-        budgetDb += Math.max(aimedDb - one.sqnrDb, 1);
-        continue;
-      }
-      keptDb = budgetDb;
-      // Room that is left is worth time.
-      if (this.#isLate() || round === MAX_TIGHTENINGS || one.sqnrDb < aimedDb + MIN_ROOM_DB) break;
-      budgetDb -= one.sqnrDb - aimedDb - MIN_ROOM_DB / 2;
-    }
+  async #reach(measured: MeasuredCosts, aim: Aim): Promise<Reached> {
+    const reached = await reach(this.#reaching(measured), aim);
     // By how much the noises of nodes together differ from their sum is alike for another aim.
-    if (keptDb !== undefined) this.#gapDb = keptDb - aimedDb;
-    return { budgetDb: keptDb ?? budgetDb, isKept: keptDb !== undefined };
+    if (reached.isKept) this.#gapDb = reached.budgetDb - aim.aimedDb;
+    return reached;
   }
 
-  /** The same where the budget is a drop of the task metric: less noise in each round until it is kept. */
-  async #reachDrop(choices: Choices, costs: AssignmentCosts): Promise<Reached> {
-    let budgetDb = FIRST_DROP_BUDGET_DB;
-    for (let round = 0; round <= MAX_TIGHTENINGS && !this.#control.isStopped(); round++) {
-      const proposal = this.#assign(choices, costs, budgetDb);
-      const one = (await this.#try([proposal]))[0] ?? this.#known(proposal);
-      if (!one || costs.noise.size === 0) break;
-      if (this.#keepsBudget(one)) return { budgetDb, isKept: true };
-      budgetDb += DROP_STEP_DB;
-    }
-    return { budgetDb, isKept: false };
+  #reaching(measured: MeasuredCosts): Reaching {
+    return {
+      assign: (budgetDb) => this.#assign(measured, budgetDb),
+      judge: async (proposal) => (await this.#try([proposal]))[0] ?? this.#known(proposal),
+      predictedSpeedup: (proposal) => this.#predictedSpeedup(proposal),
+      hasNoise: measured.costs.noise.size > 0,
+      isLate: () => this.#isLate(),
+      isStopped: this.#control.isStopped,
+    };
   }
 
   /** Tries plans in this order as long as there is time: all of those that there is time for at once, and at least one where none is known that will do. */
@@ -447,7 +348,7 @@ export class Search {
   }
 
   /** The fastest assignment by what was measured, with float time counted `bias` times. */
-  #assign(choices: Choices, costs: AssignmentCosts, budgetDb: number, bias = 1, label = `node by node${bias === 1 ? '' : `, float time × ${bias}`}`): Proposal {
+  #assign({ choices, costs }: MeasuredCosts, budgetDb: number, bias = 1, label = `node by node${bias === 1 ? '' : `, float time × ${bias}`}`): Proposal {
     return { label, choices: assignForms(this.#planner.of(choices), choices, costs, budgetDb, bias), allStatic: false };
   }
 
@@ -463,13 +364,9 @@ export class Search {
 
   async #time(): Promise<TimedContender[]> {
     for (const one of this.#contenders) if (one.integerNodes === 0) this.#clock.set(one, this.#cleanSpeedup);
-    const fastestFirst = [...this.#contenders].filter((one) => !this.#out.has(one)).sort((a, b) => this.#predictedSpeedup(b) - this.#predictedSpeedup(a));
-    const good = fastestFirst.filter((one) => this.#keepsBudget(one));
-    const less = fastestFirst.filter((one) => this.#mayWin(one) && !good.includes(one));
-    const quietest = [...fastestFirst].sort((a, b) => b.sqnrDb - a.sqnrDb);
-    // There may be time for few of them.
-    const ordered = new Set([...good.slice(0, 1), ...less.slice(0, 1), this.#contenders[0]!, ...good, ...less, ...quietest]);
-    await this.#clock.time([...ordered].filter((one) => !this.#out.has(one)), { floatMs: this.#floatMs, mayWin: (one) => this.#mayWin(one), isStopped: this.#control.isStopped });
+    const isOf = { good: (one: Contender) => this.#keepsBudget(one), mayWin: (one: Contender) => this.#mayWin(one) };
+    const ordered = timingOrder(this.#contenders, isOf, (one) => this.#predictedSpeedup(one)).filter((one) => !this.#out.has(one));
+    await this.#clock.time(ordered, { floatMs: this.#floatMs, mayWin: isOf.mayWin, isStopped: this.#control.isStopped });
     return this.#timed();
   }
 
@@ -498,9 +395,4 @@ export class Search {
   #leftMs(): number {
     return timeLeft(this.#goal, this.#floatMs, performance.now());
   }
-}
-
-/** Another range method for all values but those with one of their own; biases were corrected for the one before. */
-function byRange(before: Choices, range: RangeChoice): Pick<Choices, 'range' | 'means'> {
-  return { range, means: rangeLabel(range) === rangeLabel(before.range) ? before.means : undefined };
 }

@@ -3,7 +3,7 @@ import type { Node } from '../graph/model.js';
 import { FASTER } from './choose-plan.js';
 import type { Proposal } from './contender.js';
 import { OTHER_FORMS, type Choices, type OtherForm, type Planner } from './planner.js';
-import { FORM_NAMES } from './wording.js';
+import { FORM_NAMES, LEFT_IN_FLOAT } from './wording.js';
 
 /** Share of the float model's time that products must take for other forms of them to be tried where static ones keep the budget: less is within the noise of timing. */
 const LEAST_SHARE = 0.02;
@@ -26,7 +26,7 @@ export function wholeForms(planner: Planner, choices: Choices, times: readonly N
     const nodes = planner.nodesFor(form).filter(({ name }) => !planner.fixed.has(name));
     const reason = `${form === 'dynamic' ? 'quantized dynamically' : 'its weight is in blocks'}, which was better than static by measurement`;
     const others = new Map([...choices.others, ...nodes.map(({ name }) => [name, { form, reason }] as const)]);
-    const float = new Map([...selection.nodes.keys()].flatMap(({ name }) => (others.has(name) || planner.fixed.has(name) ? [] : [[name, 'left in float by measurement'] as const])));
+    const float = new Map([...selection.nodes.keys()].flatMap(({ name }) => (others.has(name) || planner.fixed.has(name) ? [] : [[name, LEFT_IN_FLOAT] as const])));
     return { form, nodes, others, float, share: times ? shareOf(nodes, times) : 1 };
   }).filter(({ nodes, share }) => nodes.length > 0 && !(isQuiet && share < LEAST_SHARE));
 }

@@ -7,6 +7,9 @@ import type { Choices, OtherForm, WeightForm } from './planner.js';
 export const ALL_STATIC = 'all static';
 export const ALL_DYNAMIC = 'all dynamic';
 
+/** Why a node is in float that was found to be too loud, or that takes no part in a plan. */
+export const LEFT_IN_FLOAT = 'left in float by measurement';
+
 /** Forms in words. */
 export const FORM_NAMES: Readonly<Record<OtherForm | 'stored', string>> = { dynamic: 'dynamic', blocks: 'in 8-bit blocks', stored: 'in float with weights stored in 8 bits' };
 

@@ -120,4 +120,11 @@ describe('nodeNoiseTask', () => {
     await noiseOf([['first'], ['side']], ['0.npz', '1.npz'], context);
     assert.deepEqual(context.events, [1, 2, 3, 4].map((done) => ({ stage: 'measuring the noise of nodes', done, total: 4, unit: 'runs' })));
   });
+
+  test('ends with what it has where its caller wants no more', async () => {
+    const context = recordingContext();
+    const found = await noiseOf(NODES.map((name) => [name]), ['0.npz', '1.npz'], { ...context, endsEarly: () => context.events.length === 2 });
+    assert.equal(context.events.length, 2);
+    assert.deepEqual(found.map((noise) => noise > 0), [true, true, false, false]);
+  });
 });

@@ -14,7 +14,7 @@ import { GraphBuilder } from '../helpers/graph-builder.js';
 export function recordingContext(): TaskContext & { readonly events: ProgressEvent[]; readonly warnings: Warning[] } {
   const events: ProgressEvent[] = [];
   const warnings: Warning[] = [];
-  return { events, warnings, progress: (event) => void events.push(event), warn: (warning) => void warnings.push(warning) };
+  return { events, warnings, progress: (event) => void events.push(event), warn: (warning) => void warnings.push(warning), endsEarly: () => false };
 }
 
 /** Writes a model into a folder. */

@@ -51,6 +51,16 @@ export const report = defineTask(here, 'report', async (count: number, context) 
   return count;
 });
 
+/** Waits to be asked for what it has, and gives how it was asked. */
+export const untilEarlyEnd = defineTask(here, 'untilEarlyEnd', async (_: null, context) => {
+  context.progress({ stage: 'waiting', done: 0, unit: 'runs' });
+  for (let i = 0; i < 1000 && !context.endsEarly(); i++) await sleep(5);
+  return context.endsEarly();
+});
+
+/** Whether it was asked before it began. */
+export const isEndingEarly = defineTask(here, 'isEndingEarly', async (_: null, context) => context.endsEarly());
+
 /** Prints to both streams, in both ways. */
 export const print = defineTask(here, 'print', async (text: string): Promise<void> => {
   const { log, error } = globalThis.console;

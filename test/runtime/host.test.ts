@@ -65,6 +65,19 @@ describe('RuntimeHost', () => {
     spans.slice(1).forEach((span, i) => assert.ok(span.start >= spans[i]!.end));
   });
 
+  test('tasks that were started are asked for what they have, later ones are not', async () => {
+    let begun: (() => void) | undefined;
+    const isBegun = new Promise<void>((resolve) => (begun = resolve));
+    const own = new RuntimeHost({ onProgress: () => begun!() });
+    const waiting = [own.run(tasks.untilEarlyEnd, null), own.run(tasks.isEndingEarly, null)];
+    await isBegun;
+    own.endEarly();
+    assert.deepEqual(await Promise.all(waiting), [true, true]);
+    assert.equal(await own.run(tasks.isEndingEarly, null), false);
+    await own.close();
+    own.endEarly();
+  });
+
   test('reports progress and warnings in order, before the result', async () => {
     const events: ProgressEvent[] = [];
     const warnings: Warning[] = [];
