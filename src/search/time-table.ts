@@ -17,7 +17,10 @@ const ELEMENT_MS = 0.3e-6;
 /** Conversions of fewer elements say nothing of the time of one: it is lost in what a node takes whatever its size. */
 const TELLING_ELEMENTS = 4096;
 
-/** The runtime's float and integer convolutions keep their values in different layouts, so that a conversion between them takes one of these along. */
+/**
+ * The runtime's float and integer convolutions keep their values in different layouts, so that a conversion between them takes one of these along.
+ * Where the integer model converts as well, it is there already.
+ */
 const LAYOUT_CHANGES = ['Transpose', 'ReorderInput', 'ReorderOutput'];
 
 /** Times from a profile of the float model and one of the integer model, whose nodes have the same names. */
@@ -34,9 +37,10 @@ export function timeTable(graph: Graph, float: readonly NodeTime[], integer: rea
   const isOfConvolution = (value: string) => [computeNodeBehind(graph, value), ...index.uses(value).map(({ node }) => node)].some((node) => node?.opType === 'Conv');
   const convert = (value: string, opType: 'QuantizeLinear' | 'DequantizeLinear', suffix: string): number => {
     const measured = integerTimes.get(`${value}${suffix}`);
+    if (measured !== undefined) return NODE_OVERHEAD_MS + measured;
     const size = elements.get(`${value}${suffix}`) ?? elements.get(index.producer(value)?.name ?? '') ?? 0;
     const move = isOfConvolution(value) ? NODE_OVERHEAD_MS + CONVERSION_MS + size * perMoved : 0;
-    return NODE_OVERHEAD_MS + (measured ?? CONVERSION_MS + size * perElement[opType]) + move;
+    return NODE_OVERHEAD_MS + CONVERSION_MS + size * perElement[opType] + move;
   };
   const whole = (times: ReadonlyMap<string, number>, { node, biasAdd, absorbed }: SelectedNode): number =>
     [node, biasAdd, absorbed?.node].reduce((sum, part) => {
