@@ -10,7 +10,7 @@ const [FIRST_DROP_BUDGET_DB, DROP_STEP_DB] = [10, 6];
 const MIN_ROOM_DB = 1.5;
 
 /** What assignments are to have. */
-export interface Aim {
+interface Aim {
   readonly aimedDb: number;
   /** The sum of the nodes' noises that the first is allowed, in dB below the signal. */
   readonly budgetDb: number;
@@ -19,7 +19,7 @@ export interface Aim {
 }
 
 /** The budget of noise that was right last, and whether an assignment then had what was asked. */
-export interface Reached {
+interface Reached {
   readonly budgetDb: number;
   readonly isKept: boolean;
 }

@@ -17,7 +17,7 @@ import { otherRanges } from './other-ranges.js';
 import type { Choices, Planner } from './planner.js';
 import { PlanClock, timingOrder } from './plan-clock.js';
 import type { RangeSource } from './range-source.js';
-import { reach, reachDrop, type Aim, type Reached, type Reaching } from './reach.js';
+import { reach, reachDrop, type Reaching } from './reach.js';
 import type { SearchControl, Refutation } from './search-control.js';
 import type { SearchGoal, SearchResult } from './search-result.js';
 import { plansInTime, timeLeft } from './time-plan.js';
@@ -33,9 +33,6 @@ const BEYOND_MISSING_DB = 1;
 
 /** Time in which ranges are tried tensor by tensor, however late it is. */
 const LEAST_RANGES_MS = 2_000;
-
-/** What a plan is aimed at above the least that is asked, because the next samples may lie as far apart again. */
-const ABOVE_LEAST_DB = 3;
 
 /** Room on disk for plans that were judged and may be timed. */
 const MAX_STAGED_BYTES = 500e6;
@@ -62,8 +59,6 @@ export class Search {
   #floatTimes: readonly NodeTime[] | undefined;
   #cleanSpeedup: MedianInterval | null = null;
   #leastDb: number;
-  /** What the noises of nodes together made beyond their sum, in dB. */
-  #gapDb = 0;
   #costs: MeasuredCosts | undefined;
 
   constructor(job: TrialJob, planner: Planner, ranges: RangeSource, goal: SearchGoal, control: SearchControl) {
@@ -114,10 +109,6 @@ export class Search {
     const choose = (plans: readonly TimedContender[]) => choosePlan(plans.filter((one) => !this.#out.has(one.contender)), this.#rules);
     let timed = await this.#time();
     let best = choose(timed);
-    if (!showsGain(best) && (await this.#tryLeast())) {
-      timed = await this.#time();
-      best = choose(timed);
-    }
     let noGain: string | null = null;
     if (!showsGain(best)) {
       const first = await this.#whyNoGain(best, timed);
@@ -299,36 +290,20 @@ export class Search {
     return noiseInProportion(await measureNoise(this.#job, this.#planner, free.planned, limits), free, costs);
   }
 
-  /** Assignments under the budget; and where those are no faster than float, or others would be clearly faster, under what has to do then. */
+  /** Assignments under the budget; and where those are no faster than float, or others should be clearly faster, with a part of the margin. */
   async #tryAssignments(measured: MeasuredCosts): Promise<void> {
-    const [, ...otherBiases] = [...new Set([1, ...this.#goal.budget.floatBiases])];
-    const isDrop = this.#goal.maxDrop !== undefined;
-    const { budgetDb, isKept } = isDrop ? await reachDrop(this.#reaching(measured), (one) => this.#keepsBudget(one)) : await this.#reach(measured, { aimedDb: this.#wanted, budgetDb: this.#wanted });
+    const { maxDrop, prefer, isConfirmed, budget } = this.#goal;
+    const [, ...otherBiases] = [...new Set([1, ...budget.floatBiases])];
+    const [reaching, wantedDb] = [this.#reaching(measured), this.#wanted];
+    const { budgetDb, isKept } = maxDrop !== undefined ? await reachDrop(reaching, (one) => this.#keepsBudget(one)) : await reach(reaching, { aimedDb: wantedDb, budgetDb: wantedDb });
     if (!this.#control.isStopped()) await this.#tryInTime(otherBiases.map((bias) => this.#assign(measured, budgetDb, bias)), isKept);
-    if (!this.#goal.isConfirmed) return;
+    const aimedDb = partOfMargin(this.#rules);
+    if (maxDrop !== undefined || prefer !== 'speed' || !reaching.hasNoise || aimedDb >= wantedDb) return;
     const best = Math.max(1, ...this.#contenders.filter((one) => this.#mayWin(one)).map((one) => this.#predictedSpeedup(one)));
-    await this.#reachLess(measured, partOfMargin(this.#rules), best < FASTER ? FASTER : CLEARLY_FASTER * best);
-  }
-
-  /** Where nothing showed a gain: assignments that have the least that is asked. Gives whether any was tried. */
-  async #tryLeast(): Promise<boolean> {
-    const before = this.#contenders.length;
-    if (this.#costs) await this.#reachLess(this.#costs, this.#leastDb + ABOVE_LEAST_DB, FASTER);
-    return this.#contenders.length > before;
-  }
-
-  /** Assignments that have less than the whole margin, if they should be so much faster than float. */
-  async #reachLess(measured: MeasuredCosts, aimedDb: number, leastSpeedup: number): Promise<void> {
-    const { maxDrop, prefer } = this.#goal;
-    if (maxDrop !== undefined || prefer !== 'speed' || measured.costs.noise.size === 0 || aimedDb >= this.#wanted) return;
-    await this.#reach(measured, { aimedDb, budgetDb: aimedDb + this.#gapDb, leastSpeedup });
-  }
-
-  async #reach(measured: MeasuredCosts, aim: Aim): Promise<Reached> {
-    const reached = await reach(this.#reaching(measured), aim);
+    if (best >= FASTER && !isConfirmed) return;
     // By how much the noises of nodes together differ from their sum is alike for another aim.
-    if (reached.isKept) this.#gapDb = reached.budgetDb - aim.aimedDb;
-    return reached;
+    const firstBudgetDb = aimedDb + (isKept ? budgetDb - wantedDb : 0);
+    await reach(reaching, { aimedDb, budgetDb: firstBudgetDb, leastSpeedup: best < FASTER ? FASTER : CLEARLY_FASTER * best });
   }
 
   #reaching(measured: MeasuredCosts): Reaching {
