@@ -5,8 +5,8 @@ import { test } from 'node:test';
 import { checkGraph } from '../../src/graph/check-graph.js';
 import { quantize } from '../../src/index.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
-import { closeBranches } from '../../src/passes/close-branches.js';
-import { openBranches } from '../../src/passes/open-branches.js';
+import { closeBodies } from '../../src/passes/close-bodies.js';
+import { openBodies } from '../../src/passes/open-bodies.js';
 import { isComputeNode, isComputeOperator } from '../../src/runtime/kernels.js';
 import { tensorFromArray } from '../../src/tensor/tensor.js';
 import { numbersOf } from '../../src/tensor/values.js';
@@ -55,9 +55,9 @@ test('random branches compute the same after they were opened and closed', async
   let opened = 0;
   for (let seed = 1; seed <= 12; seed++) {
     const model = parseModel(randomText(seed));
-    const open = openBranches(model, isComputeNode);
-    opened += open.openBranches?.size ?? 0;
-    const closed = closeBranches(open);
+    const open = openBodies(model, isComputeNode);
+    opened += open.openBodies?.opened.size ?? 0;
+    const closed = closeBodies(open);
     assert.deepEqual(checkGraph(closed.graph), [], `seed ${seed}`);
     for (let i = 0; i < 8; i++) {
       const values = async (each: typeof model) => [...numbersOf((await outputsOf(each, new Map(Object.entries(feeds(i))))).get('y')!)];
