@@ -3,7 +3,7 @@ import type { Attribute, Graph, Model, Node, ValueInfo } from '../graph/model.js
 import { Names } from '../graph/names.js';
 import { closeAsNamed } from '../passes/close-bodies.js';
 import { bodyAttributes, bodyOf, statesOf } from '../passes/open-bodies.js';
-import { tensorFromArray } from '../tensor/tensor.js';
+import { int64Tensor, tensorFromArray, type Tensor } from '../tensor/tensor.js';
 import { LoopObserver, ROW_LENGTH, ROWS, type LoopState } from './loop-observer.js';
 
 /** A model that hands values out of bodies, and which these are. */
@@ -75,21 +75,21 @@ class BodyTap {
     });
     const given = branches.flatMap((branch) => branch.given);
     const attributes = new Map(node.attributes);
-    for (const branch of branches) attributes.set(branch.attribute, { kind: 'graph', value: this.#handOut(branch.graph, branch.given.flatMap(namesOf), given.flatMap(namesOf)) });
+    for (const branch of branches) attributes.set(branch.attribute, { kind: 'graph', value: this.#handOut(branch.graph, branch.given.flatMap(namesOf), given) });
     return { node: { ...node, attributes, outputs: [...node.outputs, ...given.flatMap(namesOf)] }, given };
   }
 
   /** A branch with further outputs: those of its own values, and nothing for those of the other branch. */
-  #handOut(body: Graph, own: readonly string[], all: readonly string[]): Graph {
+  #handOut(body: Graph, own: readonly string[], all: readonly Given[]): Graph {
     const inside = new Map(own.map((value) => [value, this.#names.unique(`${value}_inside`)] as const));
     const rename = (value: string) => inside.get(value) ?? value;
     const nodes = body.nodes.map((node): Node => ({ ...renameInputs(node, rename), outputs: node.outputs.map(rename) }));
     const initializers = new Map(body.initializers);
-    const outputs = all.map((value): ValueInfo => {
+    const outputs = all.flatMap(outputsOf).map(({ name: value, empty: nothing }): ValueInfo => {
       const name = inside.get(value) ?? this.#names.unique(`${value}_untaken`);
       if (inside.has(value)) return { name, type: { kind: 'none' } };
       const empty = this.#names.unique(`${value}_empty`);
-      initializers.set(empty, tensorFromArray('float32', [0], new Float32Array(0)));
+      initializers.set(empty, nothing);
       nodes.push(createNode({ name: this.#names.unique(name), opType: 'Identity', inputs: [empty], outputs: [name] }));
       return { name, type: { kind: 'none' } };
     });
@@ -178,8 +178,15 @@ class BodyTap {
   }
 }
 
-function namesOf({ value, state }: Given): string[] {
-  return state ? PARTS.map((part) => state[part]) : [value];
+const EMPTY = tensorFromArray('float32', [0], new Float32Array(0));
+
+/** The values that tell of one, each with what is without elements and of its type. */
+function outputsOf({ value, state }: Given): { readonly name: string; readonly empty: Tensor }[] {
+  return state ? PARTS.map((part) => ({ name: state[part], empty: part === 'counts' ? int64Tensor([]) : EMPTY })) : [{ name: value, empty: EMPTY }];
+}
+
+function namesOf(given: Given): string[] {
+  return outputsOf(given).map(({ name }) => name);
 }
 
 /** A list with more items from an index on; what was left out before it is filled. */
