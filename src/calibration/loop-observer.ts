@@ -68,7 +68,7 @@ export class LoopObserver {
     };
   }
 
-  /** The nodes that take note of a float32 value, and what is carried along then. */
+  /** The nodes that take note of a float value, and what is carried along then. */
   take(value: string, { rows, extremes, counts }: LoopState): { readonly nodes: readonly Node[]; readonly state: LoopState } {
     const nodes: Node[] = [];
     const add = (opType: string, inputs: readonly string[], attributes: Readonly<Record<string, Attribute>> = {}): string => {
@@ -80,7 +80,7 @@ export class LoopObserver {
     const along = { axis: { kind: 'int', value: 0 } } as const;
     const only = { keepdims: { kind: 'int', value: 1 } } as const;
     const zero = this.#constant('zero', () => tensorFromArray('float32', [1], new Float32Array(1)));
-    const flat = add('Reshape', [value, this.#constant('flat', () => int64Tensor([-1]))]);
+    const flat = add('Reshape', [to(value, 'float32'), this.#constant('flat', () => int64Tensor([-1]))]);
     const size = add('Shape', [flat]);
     const isSeen = to(size, 'bool');
     // With a zero at the end there is always an element, and ranges hold 0 all the same.

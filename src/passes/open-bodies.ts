@@ -10,8 +10,8 @@ const BODIES: Readonly<Record<string, readonly string[]>> = { If: ['then_branch'
 /** The operators whose bodies can be opened. */
 export type BodyOperator = 'If' | 'Loop' | 'Scan';
 
-/** From this operator set on a Scan takes its states and sequences without their lengths. */
-const SCAN_OPSET = 9;
+/** Loops stay closed below this operator set: QuantizeLinear came with it, and IsInf, which observes values. Since the one before it a Scan takes no lengths. */
+const LOOP_OPSET = 10;
 
 /** What stands for the inputs of a body whose nodes stand in the graph around it: a node that makes them of nothing, and that nobody runs. */
 const STAND_IN = { opType: 'BodyInputs', domain: 'qdq.open' } as const;
@@ -118,9 +118,9 @@ class Opening {
   #isMovable(node: Node): boolean {
     if (node.opType === 'If') return bodyAttributes(node).every((name) => movableBranch(node, name as 'then_branch'));
     const body = bodyOf(node);
-    if (!body || body.sparseInitializers.length > 0 || body.inputs.some(({ name }) => body.initializers.has(name))) return false;
+    if (this.#opset < LOOP_OPSET || !body || body.sparseInitializers.length > 0 || body.inputs.some(({ name }) => body.initializers.has(name))) return false;
     if (body.inputs.some((_, i) => inputType(node, i).kind === 'none')) return false;
-    if (node.opType === 'Scan') return this.#opset >= SCAN_OPSET && node.inputs.length === body.inputs.length && statesOf(node, body) >= 0;
+    if (node.opType === 'Scan') return node.inputs.length === body.inputs.length && statesOf(node, body) >= 0;
     return body.inputs.length >= 2 && node.inputs.length === body.inputs.length && node.inputs.slice(2).every(Boolean) && node.outputs.length < body.outputs.length;
   }
 }

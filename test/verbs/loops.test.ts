@@ -7,7 +7,7 @@ import type { Model } from '../../src/graph/model.js';
 import { subgraphsOf } from '../../src/graph/attributes.js';
 import { allNodes } from '../../src/graph/traversal.js';
 import { readTable } from '../../src/calibration/table-file.js';
-import { calibrate, quantize, readModel, type QuantizeOptions } from '../../src/index.js';
+import { calibrate, inspect, quantize, readModel, type QuantizeOptions } from '../../src/index.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
 import { tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
 import { noise, writeSample } from '../cli/tiny-model.js';
@@ -214,6 +214,10 @@ describe('nodes in the bodies of loops are static', () => {
       assert.equal(mode, 'static');
       assert.deepEqual([integer!.integerNodes, integer!.computeNodes, integer!.danglingQdqNodes], [computing, computing, 0], JSON.stringify(integer!.nodes));
       assert.ok(!result.opTypes.includes('DynamicQuantizeLinear'));
+      // Of the file itself, the runtime makes the same kernels.
+      const inspected = (await inspect({ model: join(folder, `${key}.q.onnx`) })).integer!;
+      assert.deepEqual([inspected.integerNodes, inspected.computeNodes, inspected.danglingQdqNodes], [computing, computing, 0]);
+      for (const { name: node, kernel } of inspected.nodes) assert.match(kernel ?? 'none', /^(QLinear|QGemm|MatMulIntegerToFloat)/, node);
       assert.ok(nodes.every(({ opType }) => opType !== 'BodyInputs'));
       assert.ok(Object.values(check!.sqnrDb).every((sqnrDb) => sqnrDb! > 20), JSON.stringify(check!.sqnrDb));
       const again = await quantize({ model: join(folder, `${key}.onnx`), plan: record, output: join(folder, `${key}.again.onnx`) });
