@@ -86,7 +86,7 @@ class Opening {
     const names = new NamesAround(graph, graph.nodes.map(bodiless));
     const editor = new GraphEditor(graph);
     for (const node of found) {
-      const name = node.name && !this.opened.has(node.name) ? node.name : names.unique(node.name || `${node.opType}_${node.outputs.find(Boolean) ?? ''}`);
+      const name = node.name && !this.opened.has(node.name) ? node.name : names.unique(node.name || nameFor(node));
       const home = this.homes.get(node.name) ?? '';
       this.opened.add(name);
       this.homes.set(name, home);
@@ -106,11 +106,11 @@ class Opening {
     return editor.finish();
   }
 
-  /** Nodes that are from a loop must be known again, and so have names. */
+  /** Nodes must be known again, and so have names. */
   #atHome(nodes: readonly Node[], home: string, names: NamesAround): Node[] {
     return nodes.map((node) => {
-      const name = node.name || (home && names.unique(`${node.opType}_${node.outputs.find(Boolean) ?? ''}`));
-      if (name) this.homes.set(name, home);
+      const name = node.name || names.unique(nameFor(node));
+      this.homes.set(name, home);
       return name === node.name ? node : { ...node, name };
     });
   }
@@ -124,6 +124,9 @@ class Opening {
     return body.inputs.length >= 2 && node.inputs.length === body.inputs.length && node.inputs.slice(2).every(Boolean) && node.outputs.length < body.outputs.length;
   }
 }
+
+/** What a node without a name is called, if nothing else is. */
+const nameFor = ({ opType, outputs }: Node) => `${opType}_${outputs.find(Boolean) ?? ''}`;
 
 /** The body of a Loop or Scan. */
 export function bodyOf(node: Node): Graph | undefined {
