@@ -12,7 +12,7 @@ import { inlineFunctions } from './passes/inline-functions.js';
 import { liftConstants } from './passes/lift-constants.js';
 import { nameNodes } from './passes/name-nodes.js';
 import { normalizeGemm } from './passes/normalize-gemm.js';
-import { openBranches } from './passes/open-branches.js';
+import { flatModel, openBodies } from './passes/open-bodies.js';
 import { orderNodes } from './passes/order-nodes.js';
 import { runPasses, type Change, type Pass, type PassResult } from './passes/pass.js';
 import { prune } from './passes/prune.js';
@@ -63,21 +63,22 @@ export async function prepareModel(host: RuntimeHost, model: Model, externalData
 }
 
 /**
- * The same, with branches that compute opened: what stands in them is planned for as the rest is (see passes/open-branches.ts). They stay closed
- * where the runtime finds no types for both branches of an If at once.
+ * The same, with bodies that compute opened: what stands in them is planned for as the rest is (see passes/open-bodies.ts). They stay closed where
+ * the runtime finds no types for all of them at once; branches are opened without the bodies of loops then, if that helps.
  */
 export async function prepareOpened(host: RuntimeHost, model: Model, externalDataFolder: string): Promise<PreparedModel> {
   const prepared = await prepareModel(host, model, externalDataFolder);
-  const opened = openBranches(prepared.model, isComputeNode);
-  if (opened === prepared.model) return prepared;
-  const named = nameNodes(opened).model;
-  const { openBranches: _, ...flat } = named;
-  try {
-    return { ...prepared, model: named, types: await inferTypes(host, flat, externalDataFolder) };
-  } catch (error) {
-    if (error instanceof QdqError && error.code === 'runtime-rejected') return prepared;
-    throw error;
+  for (const operators of [['If', 'Loop', 'Scan'], ['If']] as const) {
+    const opened = openBodies(prepared.model, isComputeNode, operators);
+    if (opened === prepared.model) break;
+    const model = nameNodes(opened).model;
+    try {
+      return { ...prepared, model, types: await inferTypes(host, flatModel(model), externalDataFolder) };
+    } catch (error) {
+      if (!(error instanceof QdqError && error.code === 'runtime-rejected')) throw error;
+    }
   }
+  return prepared;
 }
 
 /** Branches inside branches that are settled one after the other at most. */

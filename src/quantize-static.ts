@@ -12,7 +12,7 @@ import { QdqError } from './errors.js';
 import type { Model, Node } from './graph/model.js';
 import { modelDigest } from './onnx/read-model.js';
 import { partitionSamples, type SamplePartition } from './partition-samples.js';
-import { branchNames } from './passes/close-branches.js';
+import { bodyNames } from './passes/close-bodies.js';
 import type { Change } from './passes/pass.js';
 import { prepareOpened, type PreparedModel } from './prepare-model.js';
 import type { QuantizeJob, QuantizedModel } from './quantize-job.js';
@@ -68,11 +68,10 @@ const MAX_CONFIRMING = 32;
 
 /** Why nodes are dynamic in a model whose other nodes are static. */
 const UNREACHED = 'quantized dynamically, because static quantization does not reach it';
-const UNTAKEN = 'quantized dynamically, because no sample took its branch';
 const ASKED_FOR = 'quantized dynamically, as the overrides ask';
 
-/** Why nodes are not static although static quantization reaches them. */
-const NO_RANGES = 'no sample took its branch, so that its values have no ranges';
+/** Why nodes are not static although static quantization reaches them: their values have no ranges. */
+const UNTAKEN = { branch: 'no sample took its branch', loop: 'no sample went through its loop' } as const;
 
 /** Samples that the plans of a search are judged on: there are many plans. */
 const SEARCH_SAMPLES = { normal: 8, thorough: 16 } as const;
@@ -128,7 +127,8 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     return (node: Node) => globs.length > 0 && isKept(node) !== undefined;
   };
   const [isStatic, isDynamic] = [isAmong(overrides.static), isAmong(overrides.dynamic)];
-  const unplanned = untakenNodes(prepared.model, candidates, (value) => [ranges, choosing].every(({ table }) => table.tensors[value]) || overrides.ranges[value] !== undefined);
+  const untaken = untakenNodes(prepared.model, candidates, (value) => [ranges, choosing].every(({ table }) => table.tensors[value]) || overrides.ranges[value] !== undefined);
+  const unplanned = new Map([...untaken].map(([name, why]) => [name, `${why}, so that its values have no ranges`] as const));
   const drowned = drownedNodes(prepared, (node) => filter(node) ?? unplanned.get(node.name), ranges);
   const { weightType, reduceRange, ...common } = settings;
   const planner = new Planner({
@@ -141,7 +141,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     fixed: new Map(prepared.model.graph.nodes.filter((node) => isStatic(node) || isDynamic(node)).map((node) => [node.name, isStatic(node) ? 'static' : 'dynamic'] as const)),
   });
   const varying = isAuto ? varyingNodes(prepared.model.graph, (value) => tables.all.tensors[value], isStatic) : new Map<string, string>();
-  const dynamicReason = (node: Node) => (isDynamic(node) ? ASKED_FOR : varying.get(node.name) ?? (isAuto ? (unplanned.get(node.name) ? UNTAKEN : node.opType === 'LSTM' ? UNREACHED : undefined) : undefined));
+  const dynamicReason = (node: Node) => (isDynamic(node) ? ASKED_FOR : varying.get(node.name) ?? (isAuto ? (untaken.has(node.name) ? `quantized dynamically, because ${untaken.get(node.name)}` : node.opType === 'LSTM' ? UNREACHED : undefined) : undefined));
   const others = new Map<string, OtherNode>();
   for (const node of planner.nodesFor('dynamic', overrides.dynamic.length > 0 ? ['Conv'] : [])) {
     const reason = dynamicReason(node);
@@ -153,8 +153,8 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     ...{ range: fixed ?? { method: 'percentile', percentile: QUANTIZE_DEFAULTS.percentile }, ranges: new Map(), weights: { weightType, reduceRange } },
     ...{ migration: undefined, means: undefined, float: new Map(), others, bodies: new Map() },
   };
-  // Some things are measured on the first few only, which should take all branches.
-  const inOrder = (names: readonly string[]) => (prepared.model.openBranches ? spreadNames(names) : names);
+  // Some things are measured on the first few only, which should go through all bodies.
+  const inOrder = (names: readonly string[]) => (prepared.model.openBodies ? spreadNames(names) : names);
   const trial: TrialJob | undefined = data && samples && samples.judging.length > 0 ? { host, baseline: stagedFile(options.model), data, samples: inOrder(choiceSamples(tables.all, samples.judging)), labels: options.labels, metric: options.metric, exactRun: effort !== 'none' && addsExactly(options) ? 'here' : 'simulated' } : undefined;
   let unreached: QdqError | undefined;
   if (![...others.values()].some(({ reason }) => reason === ASKED_FOR)) {
@@ -271,14 +271,19 @@ function rangeGivers({ deciding, judging }: SamplePartition, hasTable: boolean):
   return others.length === 0 || hasTable ? { first: deciding, further: [] } : { first: others, further: judging };
 }
 
-/** Nodes of branches that no sample took, whose values have no ranges, with the reason. */
+/** Nodes of branches that no sample took and of loops that none went through, whose values have no ranges, with the reason. */
 function untakenNodes(model: Model, selection: Selection, isKnown: (value: string) => boolean): ReadonlyMap<string, string> {
-  if (!model.openBranches) return new Map();
-  const branches = branchNames(model);
-  const untaken = new Set(valuesToObserve(selection).flatMap((value) => (isKnown(value) ? [] : [branches.get(value) ?? ''])));
+  if (!model.openBodies) return new Map();
+  const bodies = bodyNames(model);
+  const untaken = new Set(valuesToObserve(selection).flatMap((value) => (isKnown(value) ? [] : [bodies.get(value) ?? ''])));
   untaken.delete('');
-  const isUntaken = (node: Node) => node.outputs.some((output) => [...untaken].some((branch) => `${branches.get(output)}/`.startsWith(`${branch}/`)));
-  return new Map(model.graph.nodes.flatMap((node) => (isUntaken(node) ? [[node.name, NO_RANGES] as const] : [])));
+  const untakenOf = (node: Node) => node.outputs.flatMap((output) => [...untaken].filter((body) => `${bodies.get(output)}/`.startsWith(`${body}/`)));
+  return new Map(
+    model.graph.nodes.flatMap((node) => {
+      const [body] = untakenOf(node);
+      return body === undefined ? [] : [[node.name, body.endsWith(':body') ? UNTAKEN.loop : UNTAKEN.branch] as const];
+    }),
+  );
 }
 
 /** Nodes whose inputs do not go together in one scale, with the reason. */

@@ -75,7 +75,7 @@ export interface QuantizeResult {
 }
 
 /** Why a node stays float that a static plan does not name. */
-const IN_BODY = 'it stands in the body of a loop, which only dynamic quantization reaches';
+const IN_BODY = 'it stands in a body that static quantization cannot look into, and only dynamic quantization reaches';
 
 /**
  * Quantizes a float model: places Q/DQ where an integer kernel takes them, writes it, and shows what it then runs as.

@@ -7,6 +7,7 @@ import type { RuntimeHost } from '../runtime/host.js';
 import { stageModel } from '../runtime/staged-model.js';
 import { bytesOf } from '../tensor/tensor.js';
 import type { Observations } from './calibration-table.js';
+import { loopOutputs } from './loop-observer.js';
 import { extremesTap } from './extremes-tap.js';
 import { collectTask, type CollectRequest, type SeenValues } from './collect-task.js';
 import type { ModelSource, RunPlan } from './sample-runner.js';
@@ -61,14 +62,15 @@ export async function collectParts(host: RuntimeHost, options: Omit<CollectOptio
   const { model, externalDataFolder, data, exact = 'auto', extremesOnly, threads, workers } = options;
   const tap = tapValues(model, options.names);
   const stage = (tapped: Model, name: string) => stageTap(host, tapped, name, externalDataFolder);
-  const { model: whole, extremes } = extremesOnly ? extremesTap(tap.model, extremesOnly) : { model: tap.model };
+  const inLoops = new Set(loopOutputs(tap.looped));
+  const { model: whole, extremes } = extremesOnly ? extremesTap(tap.model, (value) => !inLoops.has(value) && extremesOnly(value)) : { model: tap.model };
   const request: CollectRequest = {
-    plan: { ...(tap.computed.length > 0 && { whole: await stage(whole, 'whole') }), fed: tap.fed, handedOut: [...tap.handedOut], ...(extremes && { extremes }) },
+    plan: { ...(tap.computed.length + tap.looped.size > 0 && { whole: await stage(whole, 'whole') }), fed: tap.fed, handedOut: [...tap.handedOut], ...(tap.looped.size > 0 && { looped: tap.looped }), ...(extremes && { extremes }) },
     inputs: modelInputs(model.graph),
     data,
     excludes,
-    // Extremes need no sampling to be cheap. What is large in one branch has no elements where another one is taken: there is no one grid.
-    exact: extremes ? 'as planned' : tap.handedOut.size > 0 || exact,
+    // Extremes need no sampling to be cheap. What is large in one branch has no elements where another one is taken: there is no one grid. Loops sample by themselves.
+    exact: extremes ? 'as planned' : tap.handedOut.size + tap.looped.size > 0 || exact,
     maxSessions: maxSessions(model),
     ...(threads !== undefined && { threads }),
     ...(workers !== undefined && { workers }),

@@ -8,6 +8,7 @@ import type { NonFinite } from './calibration-table.js';
 import { scanExtremes } from './bit-histogram.js';
 import { outputsOf, type ExtremesOutputs } from './extremes-tap.js';
 import { splitJoined, type ReducedValue } from './joined-outputs.js';
+import { loopOutputs, ROW_LENGTH, ROWS, type LoopState } from './loop-observer.js';
 import type { Scan } from './scan.js';
 import type { SampledTap, SeenValue } from './sampled-tap.js';
 import { floatsOf, TensorObserver } from './tensor-observer.js';
@@ -29,6 +30,8 @@ export interface RunPlan {
   readonly fed: readonly string[];
   /** Values that have no elements where their branch is not taken, which says nothing about them. */
   readonly handedOut?: readonly string[];
+  /** Values of loops, with the outputs of `whole` that tell of them. */
+  readonly looped?: ReadonlyMap<string, LoopState>;
   /** Where extremes are taken only, and no bins: the outputs of `whole` that tell them, by value. Its other values have none. */
   readonly extremes?: ReadonlyMap<string, ExtremesOutputs>;
   /** Threads of a session. */
@@ -77,9 +80,13 @@ export class PlanSessions {
 export class SampleRunner {
   readonly #sessions: PlanSessions;
   readonly #observers = new Map<string, TensorObserver>();
+  readonly #loopOutputs: readonly string[];
+  /** What the loops of the sample that is run have told, by output. */
+  readonly #loops = new Map<string, Tensor>();
 
   constructor(sessions: PlanSessions) {
     this.#sessions = sessions;
+    this.#loopOutputs = loopOutputs(sessions.plan.looped ?? new Map());
   }
 
   get #plan(): RunPlan {
@@ -96,6 +103,7 @@ export class SampleRunner {
       (await this.#runSampled(inputs, report)) ??
       (await this.#runExtremes(inputs, report)) ??
       (await this.#runWhole(name, inputs, (value, tensor) => this.#isUntaken(value, tensor) || report(value, this.#observeWhole(value, tensor))));
+    this.#observeLoops(report);
     for (const value of this.#plan.fed) report(value, this.#observe(value, inputs.get(value)!));
     return { nonFinite, inferenceMs };
   }
@@ -153,10 +161,10 @@ export class SampleRunner {
     if (!session) return undefined;
     const outputs = new Map<string, Tensor>();
     const others = this.#wholeValues(session).filter((name) => !extremes.has(name));
-    const fetch = [...others, ...outputsOf(extremes)];
+    const fetch = [...others, ...outputsOf(extremes), ...this.#loopOutputs];
     let inferenceMs: number;
     try {
-      inferenceMs = await session.runAndVisit(inputs, (name, tensor) => outputs.set(name, tensor), fetch);
+      inferenceMs = await session.runAndVisit(inputs, (name, tensor) => this.#keepLoop(name, tensor) || outputs.set(name, tensor), fetch);
     } catch (error) {
       // A value without elements has no extremes.
       if (error instanceof QdqError && error.code === 'runtime-rejected') return undefined;
@@ -172,8 +180,8 @@ export class SampleRunner {
 
   /** The observed values among the outputs of the session that hands them out. */
   #wholeValues(session: Session): string[] {
-    const extremes = new Set(outputsOf(this.#plan.extremes ?? new Map()));
-    return session.outputs.map(({ name }) => name).filter((name) => !extremes.has(name));
+    const others = new Set([...outputsOf(this.#plan.extremes ?? new Map()), ...this.#loopOutputs]);
+    return session.outputs.map(({ name }) => name).filter((name) => !others.has(name));
   }
 
   /** Runs a sample whole and hands over each value. Returns the time in the runtime. */
@@ -181,11 +189,30 @@ export class SampleRunner {
     const session = await this.#sessions.whole();
     if (!session) return 0;
     try {
-      return await session.runAndVisit(inputs, visit, this.#wholeValues(session));
+      return await session.runAndVisit(inputs, (name, tensor) => this.#keepLoop(name, tensor) || visit(name, tensor), [...this.#wholeValues(session), ...this.#loopOutputs]);
     } catch (error) {
       if (!(error instanceof QdqError)) throw error;
       throw new QdqError(error.code, `sample ${sample}: ${error.message}`, error.hint, { cause: error });
     }
+  }
+
+  /** Keeps what a sample's loops tell until all of it is there. Returns whether the output is such. */
+  #keepLoop(name: string, tensor: Tensor): boolean {
+    const isLoop = this.#loopOutputs.includes(name);
+    if (isLoop) this.#loops.set(name, tensor);
+    return isLoop;
+  }
+
+  #observeLoops(report: (value: string, scan: Scan) => void): void {
+    for (const [value, { rows, extremes, counts }] of this.#plan.looped ?? []) {
+      const [kept, ends, [rounds = 0, count = 0, nan = 0, inf = 0]] = [this.#loops.get(rows)!, this.#loops.get(extremes)!, numbersOf(this.#loops.get(counts)!)];
+      // Without a round there is nothing to tell.
+      if (rounds === 0) continue;
+      const [negatedMin = 0, max = 0] = floatsOf(ends);
+      const elements = floatsOf(kept).subarray(0, Math.min(rounds, ROWS) * ROW_LENGTH);
+      report(value, this.#observer(value, { dtype: 'float32', dims: [] }).addLoop(elements, { min: 0 - negatedMin, max, nan, inf }, count));
+    }
+    this.#loops.clear();
   }
 
   #isUntaken(value: string, { dims }: Tensor): boolean {

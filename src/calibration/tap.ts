@@ -1,23 +1,26 @@
 import { QdqError } from '../errors.js';
 import { indexOf } from '../graph/graph-index.js';
 import type { Model, ValueInfo } from '../graph/model.js';
-import { tapBranches } from '../passes/close-branches.js';
 import { prune } from '../passes/prune.js';
+import { loopOutputs, type LoopState } from './loop-observer.js';
+import { tapBodies } from './tap-bodies.js';
 
 /** A model whose outputs are the values to observe. */
 export interface Tap {
   readonly model: Model;
-  /** Observed values that nodes compute, each an output of `model`. */
+  /** Observed values that nodes compute, each an output of `model`, but for those of loops. */
   readonly computed: readonly string[];
   /** Observed values that are inputs of the model, to be taken from the sample. */
   readonly fed: readonly string[];
   /** Computed values of branches, which have no elements where another branch is taken. */
   readonly handedOut: ReadonlySet<string>;
+  /** Values of loops, with the outputs that tell of all their rounds, without elements where their branch is not taken. */
+  readonly looped: ReadonlyMap<string, LoopState>;
 }
 
 /**
  * The model with the named values as its only outputs, without the nodes that none of them needs. Values of opened branches are
- * outputs of their If, those inside other bodies cannot be observed. Throws QdqError `internal` for a name that no node makes and no input has.
+ * outputs of their If, loops tell what all rounds together gave, and values inside other bodies cannot be observed. Throws QdqError `internal` for a name that no node makes and no input has.
  */
 export function tapValues(model: Model, names: readonly string[]): Tap {
   const { graph } = model;
@@ -29,8 +32,9 @@ export function tapValues(model: Model, names: readonly string[]): Tap {
     else if (index.isInput(name)) fed.push(name);
     else throw new QdqError('internal', `calibration cannot observe "${name}": the graph has no such value`);
   }
-  const { model: closed, handedOut } = tapBranches(model, new Set(computed));
-  return { model: withOutputs(closed, computed), computed, fed, handedOut };
+  const { model: closed, handedOut, looped } = tapBodies(model, new Set(computed));
+  const whole = computed.filter((name) => !looped.has(name));
+  return { model: withOutputs(closed, [...whole, ...loopOutputs(looped)]), computed: whole, fed, handedOut, looped };
 }
 
 /** The model with other outputs, and without the nodes that none of them needs. The runtime finds their types. */

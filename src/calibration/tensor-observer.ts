@@ -52,6 +52,12 @@ export class TensorObserver {
     return this.#take(tensor.dims, true, scanExtremes(values));
   }
 
+  /** Takes what a loop kept of a value of its body, of `count` elements in all rounds. Returns what a scan of all elements found. */
+  addLoop(kept: Float32Array, scan: Scan, count: number): Scan {
+    this.#histogram?.add(kept);
+    return this.#take(null, true, scan, count);
+  }
+
   /** What was seen so far. */
   record(): TensorRecord {
     return {
@@ -70,10 +76,10 @@ export class TensorObserver {
     return this.#histogram?.add(values) ?? scanExtremes(values);
   }
 
-  #take(dims: readonly number[], sampled: boolean, scan: Scan): Scan {
+  #take(dims: readonly number[] | null, sampled: boolean, scan: Scan, count = elementCount(dims ?? [])): Scan {
     this.#dims = mergeDims(this.#dims, dims);
     this.#samples++;
-    this.#count += elementCount(dims);
+    this.#count += count;
     this.#sampled ||= sampled;
     this.#figures.add(scan);
     return scan;

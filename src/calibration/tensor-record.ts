@@ -21,7 +21,7 @@ export interface TensorRecord extends Observed {
   /** Elements that those samples had in all, those that are not finite or that sampling left out included. */
   readonly count: number;
   /**
-   * Whether `bins` holds a spatial grid of the elements instead of all. Extremes are exact all the same (the least element of a value
+   * Whether `bins` holds a spatial grid of the elements instead of all, or some elements of some rounds of a loop. Extremes are exact all the same (the least element of a value
    * that cannot be negative is that of the grid); NaN that spread to no element of a grid are missed.
    */
   readonly sampled: boolean;

@@ -22,9 +22,17 @@ export interface Model {
   readonly metadata: ReadonlyMap<string, string>;
   readonly graph: Graph;
   readonly functions: readonly ModelFunction[];
-  /** Names of If nodes whose branches stand in the graph around them while it is planned for: see passes/open-branches.ts. Not a part of the file. */
-  readonly openBranches?: ReadonlySet<string>;
+  /** Bodies that stand in the graph around them while it is planned for. Not a part of the file. */
+  readonly openBodies?: OpenBodies;
   readonly origin?: Origin;
+}
+
+/** Which bodies stand in the graph around them: see passes/open-bodies.ts. */
+export interface OpenBodies {
+  /** Names of the If, Loop and Scan nodes whose bodies do. */
+  readonly opened: ReadonlySet<string>;
+  /** For each name that a node had when they were opened, the name of the Loop or Scan that the node is from; '' for none. */
+  readonly homes: ReadonlyMap<string, string>;
 }
 
 /** A function of the model itself: an operator made of others. Kept as it is, or put in the place of its calls. */

@@ -127,6 +127,7 @@ function adopt(node: Node, branch: Graph, names: NamesAround): Adopted {
 export class NamesAround {
   readonly #remaining: Names;
   readonly #all: Names;
+  readonly #given = new Set<string>();
 
   constructor(graph: Graph, remaining: readonly Node[]) {
     this.#remaining = new Names({ ...graph, nodes: remaining });
@@ -134,6 +135,12 @@ export class NamesAround {
   }
 
   unique(name: string): string {
-    return this.#remaining.unique(name) === name ? name : this.#all.unique(name);
+    let found = this.#remaining.unique(name);
+    if (found !== name) {
+      do found = this.#all.unique(name);
+      while (this.#given.has(found));
+    }
+    this.#given.add(found);
+    return found;
   }
 }

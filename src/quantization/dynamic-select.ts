@@ -42,7 +42,7 @@ const CONV_REASON = 'dynamic convolution (ConvInteger) is 4 to 10 times slower t
 
 /** What would bring a node to integers that dynamic quantization leaves in float. */
 function staticHelp({ parent }: Scope): string {
-  return parent === undefined ? 'static quantization (--data) can bring it to integers' : 'static quantization (--data) can do so in branches of an If';
+  return parent === undefined ? 'static quantization (--data) can bring it to integers' : 'static quantization (--data) can do so in bodies too';
 }
 
 /** Decides for each node of a graph and its bodies, in the order of `allNodes`. `types` are those of the main graph's values. */

@@ -2,8 +2,8 @@ import { floatAttribute } from '../graph/attributes.js';
 import { createNode, GraphEditor } from '../graph/graph-editor.js';
 import { indexOf, soleReader, type GraphIndex } from '../graph/graph-index.js';
 import type { Model, Node } from '../graph/model.js';
-import { closeBranches } from '../passes/close-branches.js';
-import { openBranches } from '../passes/open-branches.js';
+import { closeBodies } from '../passes/close-bodies.js';
+import { openBodies } from '../passes/open-bodies.js';
 import { passResult, type PassResult } from '../passes/pass.js';
 import { prune } from '../passes/prune.js';
 import { integerScalar, representableRange } from '../tensor/affine.js';
@@ -22,8 +22,8 @@ const MICROSOFT = 'com.microsoft';
  * kernels that the runtime would fuse them to: for older runtimes, and for tools that read only this form. What does not fuse stays as it is.
  */
 export function lowerToQOperators(model: Model): PassResult {
-  const { model: lowered, changes } = lowerInGraph(openBranches(model, isQuantizeLinear));
-  return changes.length === 0 ? { model, changes } : { model: closeBranches(lowered), changes };
+  const { model: lowered, changes } = lowerInGraph(openBodies(model, isQuantizeLinear));
+  return changes.length === 0 ? { model, changes } : { model: closeBodies(lowered), changes };
 }
 
 function lowerInGraph(model: Model): PassResult {

@@ -11,7 +11,7 @@ export function describeCalibrate(result: CalibrateResult, options: DescribeOpti
       facts([
         result.output === null ? null : ['table', result.output],
         ['samples', groupThousands(result.samples)],
-        ['tensors', `${groupThousands(result.tensors)}, ${result.sampled ? 'large ones counted on a grid (--exact counts every element)' : 'every element counted'}`],
+        ['tensors', `${groupThousands(result.tensors)}, ${result.sampled ? 'large ones counted on a grid (--exact counts every element), those of loops in part' : 'every element counted'}`],
         ['NaN, infinite', result.nonFinite.length === 0 ? 'none' : span(describeNonFinite(result), 'warning')],
         ['time', `${duration(result.durationMs)}, of which ${duration(result.inferenceMs)} in the runtime (summed over its sessions)`],
         ['memory', `${bytes(result.peakRssBytes)} at most`],

@@ -5,7 +5,7 @@ import { hollowModel } from '../onnx/hollow-model.js';
 import { encodeModelParts } from '../onnx/model-codec.js';
 import { readModel } from '../onnx/read-model.js';
 import { writeReferring } from '../onnx/write-referring.js';
-import { closeBranches } from '../passes/close-branches.js';
+import { closeBodies } from '../passes/close-bodies.js';
 import { inlineFunctions } from '../passes/inline-functions.js';
 import type { RuntimeHost } from './host.js';
 import { isComputeNode } from './kernels.js';
@@ -23,11 +23,11 @@ export function stagedFile(path: string): StagedModel {
 }
 
 /**
- * Writes a model with its branches closed, without the side files it refers to, into the host's temporary folder. Many bytes that are yet to be computed go to a side
+ * Writes a model with its bodies closed, without the side files it refers to, into the host's temporary folder. Many bytes that are yet to be computed go to a side
  * file there, chunk by chunk.
  */
 export async function stageModel(host: RuntimeHost, opened: Model, name: string, externalDataFolder: string): Promise<StagedModel> {
-  const model = closeBranches(opened);
+  const model = closeBodies(opened);
   const path = await host.temporaryPath(name);
   try {
     const root = await writeReferring(path, model);
@@ -46,7 +46,7 @@ export async function stageModel(host: RuntimeHost, opened: Model, name: string,
  * model opens, and what it computes means nothing.
  */
 export async function stageForLook(host: RuntimeHost, opened: Model, name: string, externalDataFolder: string): Promise<StagedModel> {
-  const model = closeBranches(opened);
+  const model = closeBodies(opened);
   const path = await host.temporaryPath(name);
   const hollow = hollowModel(model, `${name}.hole`);
   if (!hollow) return stageModel(host, model, name, externalDataFolder);

@@ -1,6 +1,7 @@
 import type { Model, Node } from '../graph/model.js';
 import { allNodes } from '../graph/traversal.js';
-import { branchNames, closeBranches } from '../passes/close-branches.js';
+import { bodyNames, closeBodies } from '../passes/close-bodies.js';
+import { isBodyInputs } from '../passes/open-bodies.js';
 import { correctBiases, withBiases, type Biases, type KnownShifts } from '../quantization/bias-correction.js';
 import { planDynamic, type DynamicOptions } from '../quantization/dynamic-plan.js';
 import { applyDynamicPlan } from '../quantization/dynamic-recipe.js';
@@ -96,7 +97,7 @@ export class Planner {
   readonly #shifts = new WeakMap<ChannelMeans, KnownShifts>();
   #dynamicChoices: readonly DynamicChoice[] | undefined;
   #sites: readonly MigrationSite[] | undefined;
-  #branches: ReadonlyMap<string, string> | undefined;
+  #inBodies: ReadonlyMap<string, string> | undefined;
   /** Planners of this float model with moved scales. */
   readonly #migrated = new WeakMap<Model, Planner>();
 
@@ -125,9 +126,9 @@ export class Planner {
     return (this.#sites ??= migrationSites(this.float.graph, this.#options.types).filter(({ value }) => this.isAlwaysComputed(value)));
   }
 
-  /** Whether each run computes a value: those of branches may be without. */
+  /** Whether each run computes a value, once: those of bodies may be without, or have several. */
   isAlwaysComputed(value: string): boolean {
-    return !(this.#branches ??= branchNames(this.float)).get(value);
+    return !(this.#inBodies ??= bodyNames(this.float)).get(value);
   }
 
   /** What would be static with these nodes left out. */
@@ -266,12 +267,14 @@ export function carryOut(
     if (other && other.form !== 'dynamic') entries.set(name, { name, opType, decision: 'weights-only', reason: other.reason, ...(other.form === 'blocks' && { kernel: 'MatMulNBits' }) });
   }
   const planned = new Set(plan.nodes.map(({ name }) => name));
-  const nodes = [...plan.nodes.map((node) => entries.get(node.name) ?? node), ...[...entries.values()].filter(({ name }) => !planned.has(name))];
+  const standIns = new Set(model.graph.nodes.filter(isBodyInputs).map(({ name }) => name));
+  const shown = standIns.size > 0 ? plan.nodes.filter(({ name }) => !standIns.has(name)) : plan.nodes;
+  const nodes = [...shown.map((node) => entries.get(node.name) ?? node), ...[...entries.values()].filter(({ name }) => !planned.has(name))];
   const withDynamic = dynamic.length > 0 ? applyDynamicPlan(quantized, added) : quantized;
   const inBlocks = blocks.size > 0 ? withBlocks(withDynamic, blocks) : withDynamic;
   return {
-    model: guardCaptures(closeBranches(stored.size > 0 ? { ...inBlocks, graph: withStoredWeights(inBlocks.graph, stored) } : inBlocks)),
-    plan: entries.size > 0 ? { ...plan, nodes, scales: { ...plan.scales, ...(dynamic.length > 0 ? added.scales : {}) } } : plan,
+    model: guardCaptures(closeBodies(stored.size > 0 ? { ...inBlocks, graph: withStoredWeights(inBlocks.graph, stored) } : inBlocks)),
+    plan: entries.size > 0 || standIns.size > 0 ? { ...plan, nodes, scales: { ...plan.scales, ...(dynamic.length > 0 ? added.scales : {}) } } : plan,
   };
 }
 

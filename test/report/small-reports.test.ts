@@ -30,7 +30,7 @@ test('describeCalibrate: what was recorded, and NaN with its samples', () => {
     'Calibrated fp32.onnx',
     '  table          ranges.json',
     '  samples        1,200',
-    '  tensors        42, large ones counted on a grid (--exact counts every element)',
+    '  tensors        42, large ones counted on a grid (--exact counts every element), those of loops in part',
     '  NaN, infinite  in 1 tensor, from 2 samples',
     '  time           1.50 s, of which 750 ms in the runtime (summed over its sessions)',
     '  memory         250 MB at most',

@@ -184,7 +184,7 @@ output y float32[1,16,64]`;
     assert.match(only.integer!.nodes.find(({ name }) => name === 'product')!.reason!, /no sample took its branch/);
   });
 
-  /** In a loop, whose body stays what it is. */
+  /** In a loop that does not say of what type its state is, so that its body stays closed. */
   const branches = (before: string) => `
 ir 8
 opset 13
@@ -200,7 +200,7 @@ y = Loop(once, , x)
   body:
     input i int64[]
     input go bool[]
-    input s float32[N,64]
+    input s
     more = Identity(go)
     b = If(c)
       then_branch:
@@ -216,7 +216,7 @@ y = Loop(once, , x)
 output y float32[N,64]`;
   const sample = (i: number) => ({ x: noise([4, 64], i), o: outweighed(50 + i), c: bool(true) });
 
-  test('stay float in loops where dynamic quantization would leave the error budget, beside static ones', async () => {
+  test('stay float in closed bodies where dynamic quantization would leave the error budget, beside static ones', async () => {
     const result = await made('beside', withBlindRow(parseModel(branches('h = MatMul(x, u)')), 'v'), sample, { prefer: 'integer' });
     assert.equal(result.mode, 'static');
     const of = (name: string) => result.nodes.find((node) => node.name === name);

@@ -5,7 +5,7 @@ import { describe, test, type TestContext } from 'node:test';
 import { holdOut } from '../../src/data/split.js';
 import { quantize, readModel, type QuantizeOptions, type QuantizeResult } from '../../src/index.js';
 import { encodeModel } from '../../src/onnx/model-codec.js';
-import { int64Tensor, tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
+import { float32Tensor, int64Tensor, tensorFromArray, type Tensor } from '../../src/tensor/tensor.js';
 import { writeSample, writeSamples, writeTinyModel } from '../cli/tiny-model.js';
 import { GraphBuilder, noise, noiseTensor } from '../helpers/graph-builder.js';
 import { temporaryFolder } from '../helpers/temporary-folder.js';
@@ -91,7 +91,10 @@ function withOutlier(dims: readonly [number, number], seed: number): Tensor {
   return tensorFromArray('float32', dims, values);
 }
 
-/** A product that reads nothing of the outlier, in a branch that runs inside of a loop, beside another product outside. */
+/**
+ * A product that reads nothing of the outlier, in a branch that runs inside of a loop, beside another product outside. The loop does not say of what type
+ * its state is, so that static quantization does not look into it.
+ */
 function productInBody(g: GraphBuilder): void {
   const branch = (name: string) => {
     const b = new GraphBuilder();
@@ -105,8 +108,13 @@ function productInBody(g: GraphBuilder): void {
   const body = new GraphBuilder();
   body.input('i', [], 'int64');
   body.output(body.op('more', 'Identity', [body.input('go', [], 'bool')]));
+  body.output(body.op('next', 'Neg', [body.input('state', [1])]));
   body.output(body.op('either', 'If', ['condition'], { attributes: { then_branch: branch('then'), else_branch: branch('else') } }));
-  g.output(g.op('inside', 'Loop', [g.constant('once', int64Tensor(1)), ''], { attributes: { body: { kind: 'graph', value: body.model().graph } } }));
+  const { graph } = body.model();
+  const untyped = { ...graph, inputs: graph.inputs.map((input) => (input.name === 'state' ? { ...input, type: { kind: 'none' as const } } : input)) };
+  const start = g.constant('start', float32Tensor([1]));
+  g.op('loop', 'Loop', [g.constant('once', int64Tensor(1)), '', start], { outputs: ['last', 'inside'], attributes: { body: { kind: 'graph', value: untyped } } });
+  g.output('inside');
   g.output(g.op('outside', 'MatMul', [g.input('z', [64, 256]), g.weight('outside_w', [256, 256])]));
 }
 

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { checkGraph } from '../../src/graph/check-graph.js';
 import type { Model } from '../../src/graph/model.js';
-import { branchNames, closeBranches, tapBranches } from '../../src/passes/close-branches.js';
-import { openBranches } from '../../src/passes/open-branches.js';
+import { tapBodies } from '../../src/calibration/tap-bodies.js';
+import { bodyNames, closeBodies } from '../../src/passes/close-bodies.js';
+import { openBodies } from '../../src/passes/open-bodies.js';
 import { elementCount, tensorFromArray } from '../../src/tensor/tensor.js';
 import { parseModel, printModel } from '../helpers/graph-text.js';
 import { feedsFor, outputsOf } from '../helpers/same-outputs.js';
@@ -60,15 +61,15 @@ const CASES = [[true, true], [true, false], [false, true], [false, false]] as co
 test('branches that hold what is worth it stand in the graph, and are put back where they were', async () => {
   const model = parseModel(TEXT);
   const shown = printModel(model);
-  const opened = openBranches(model, isMatMul);
+  const opened = openBodies(model, isMatMul);
   assert.equal(printModel(model), shown, 'the model given was changed');
-  assert.deepEqual([...opened.openBranches!], ['first', 'inner']);
+  assert.deepEqual([...opened.openBodies!.opened], ['first', 'inner']);
   assert.deepEqual(checkGraph(opened.graph), []);
   assert.equal(opened.graph.nodes.filter(isMatMul).length, 4);
   const names = opened.graph.nodes.map(({ name }) => name).filter(Boolean);
   assert.equal(new Set(names).size, names.length);
-  const closed = closeBranches(opened);
-  assert.equal(closed.openBranches, undefined);
+  const closed = closeBodies(opened);
+  assert.equal(closed.openBodies, undefined);
   assert.deepEqual(checkGraph(closed.graph), []);
   assert.ok(!closed.graph.nodes.some(isMatMul));
   // What one branch alone reads goes along.
@@ -78,18 +79,18 @@ test('branches that hold what is worth it stand in the graph, and are put back w
     assert.deepEqual(await valuesOf(opened, c, d), expected);
     assert.deepEqual(await valuesOf(closed, c, d), expected);
   }
-  assert.equal(openBranches(closed, ({ opType }) => opType === 'Conv'), closed);
-  assert.equal(closeBranches(closed).graph, closed.graph);
+  assert.equal(openBodies(closed, ({ opType }) => opType === 'Conv'), closed);
+  assert.equal(closeBodies(closed).graph, closed.graph);
 });
 
 test('values of branches are handed out, without elements where another branch is taken', async () => {
-  const opened = openBranches(parseModel(TEXT), isMatMul);
+  const opened = openBodies(parseModel(TEXT), isMatMul);
   const products = opened.graph.nodes.filter(isMatMul).map(({ outputs }) => outputs[0]!);
-  const { model, handedOut } = tapBranches(opened, new Set([...products, 'shared']));
+  const { model, handedOut } = tapBodies(opened, new Set([...products, 'shared']));
   assert.deepEqual([...handedOut].sort(), [...products].sort());
   assert.deepEqual(checkGraph(model.graph), []);
   const tapped: Model = { ...model, graph: { ...model.graph, outputs: [...model.graph.outputs, ...[...products, 'shared'].map((name) => ({ name, type: { kind: 'none' } as const }))] } };
-  const branches = branchNames(opened);
+  const branches = bodyNames(opened);
   for (const [c, d] of CASES) {
     const values = await outputsOf(tapped, fed(tapped, c, d));
     const flat = await outputsOf({ ...opened, graph: { ...opened.graph, outputs: tapped.graph.outputs } }, fed(tapped, c, d));
@@ -123,10 +124,10 @@ y = If(c)
     output n float32[2,4]
 output y float32[2,4]
 output outside float32[2,4]`;
-  const opened = openBranches(parseModel(text), isMatMul);
+  const opened = openBodies(parseModel(text), isMatMul);
   const nodes = opened.graph.nodes.map((node) => (isMatMul(node) ? { ...node, inputs: ['dq', 'w'] } : node));
   const edited: Model = { ...opened, graph: { ...opened.graph, nodes } };
-  const closed = closeBranches(edited);
+  const closed = closeBodies(edited);
   assert.deepEqual(checkGraph(closed.graph), []);
   assert.deepEqual(closed.graph.nodes.map(({ opType }) => opType), ['QuantizeLinear', 'DequantizeLinear', 'Relu', 'If']);
   for (const attribute of closed.graph.nodes.at(-1)!.attributes.values()) {
@@ -140,6 +141,6 @@ output outside float32[2,4]`;
 test('an If whose branch holds a sparse constant, or only hands on, stays closed', () => {
   const model = parseModel(TEXT);
   const sparse: Model = { ...model, graph: { ...model.graph, nodes: model.graph.nodes.map((node) => ({ ...node, attributes: new Map([...node.attributes].map(([name, attribute]) => [name, attribute.kind === 'graph' ? { ...attribute, value: { ...attribute.value, sparseInitializers: ['sparse'] } } : attribute])) })) } };
-  assert.equal(openBranches(sparse, isMatMul), sparse);
-  assert.equal(openBranches(model, () => false), model);
+  assert.equal(openBodies(sparse, isMatMul), sparse);
+  assert.equal(openBodies(model, () => false), model);
 });
