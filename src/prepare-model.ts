@@ -18,6 +18,7 @@ import { runPasses, type Change, type Pass, type PassResult } from './passes/pas
 import { prune } from './passes/prune.js';
 import { removeIdentity } from './passes/remove-identity.js';
 import { shareConstants } from './passes/share-constants.js';
+import { spellOutEinsum } from './passes/spell-out-einsum.js';
 import { hasBranches, takeBranches } from './passes/take-branches.js';
 import { upgradeTowards } from './passes/upgrade-opset.js';
 import { removeIdleCasts, widenFloat16 } from './passes/widen-float16.js';
@@ -47,8 +48,9 @@ const inlineComputing: Pass = (model) => inlineFunctions(model, isComputeNode);
  */
 export async function prepareModel(host: RuntimeHost, model: Model, externalDataFolder: string, kept?: (graph: Graph) => ReadonlySet<string>): Promise<PreparedModel> {
   const lifted = runPasses(model, [orderNodes, inlineComputing, closeLoops, liftConstants, (lifted) => upgradeTowards(lifted, MIN_OPSET), closeInitializers, removeIdentity]);
+  const spelled = spellOutEinsum(lifted.model);
   const fold = (current: Model) => foldConstants(current, constantEvaluator(host, externalDataFolder), kept?.(current.graph), foldingLimit(lifted.model));
-  const folded = await settleBranches(host, await fold(lifted.model), externalDataFolder, fold);
+  const folded = await settleBranches(host, await fold(spelled.model), externalDataFolder, fold);
   const widened = widenFloat16(folded.model, isComputeNode);
   const cleaned = runPasses(widened.model, [prune, shareConstants, normalizeGemm, foldPad, foldIntoConvolution, foldIntoProduct, fuseHardSigmoid, prune, nameNodes]);
   const raised = lifted.model.opsets.get('') !== model.opsets.get('');
@@ -57,7 +59,7 @@ export async function prepareModel(host: RuntimeHost, model: Model, externalData
   return {
     model: settled.model,
     types,
-    changes: [...lifted.changes, ...folded.changes, ...widened.changes, ...cleaned.changes, ...settled.changes],
+    changes: [...lifted.changes, ...spelled.changes, ...folded.changes, ...widened.changes, ...cleaned.changes, ...settled.changes],
     upgraded: raised ? lifted.model : undefined,
   };
 }

@@ -5,7 +5,7 @@ import { createNode } from '../../src/graph/graph-editor.js';
 import type { Model } from '../../src/graph/model.js';
 import type { PassResult } from '../../src/passes/pass.js';
 import { prune } from '../../src/passes/prune.js';
-import { constantNodes, foldConstants, foldingLimit } from '../../src/passes/fold-constants.js';
+import { constantNodes, foldConstants } from '../../src/passes/fold-constants.js';
 import { constantEvaluator } from '../../src/runtime/evaluate-constants.js';
 import { RuntimeHost } from '../../src/runtime/host.js';
 import { float32Tensor, tensorFromArray } from '../../src/tensor/tensor.js';
@@ -321,72 +321,6 @@ describe('foldConstants', () => {
     assert.deepEqual(folded.graph.nodes.map((node) => node.opType), ['MatMul']);
     assert.deepEqual([...folded.graph.initializers.keys()], ['c']);
     assertSameOutputs(await outputsOf(folded), await outputsOf(model), 1e-5);
-  });
-
-  describe('by folding, constants grow by a quarter at most', () => {
-    // Tables of 64, 128 and 256 KB from a few numbers, beside a weight of 512 KB that is doubled where it is cast.
-    const text = (body: string) => `
-      input x float32[1,256]
-      const n64 int64[2] 16 1024
-      const n128 int64[2] 32 1024
-      const n256 int64[2] 64 1024
-      const one float32[1] 1
-      const w float16[256,1024] ~1
-      ${body}`;
-    const tables = `
-      a = Expand(one, n64)
-      b = Expand(one, n128)
-      c = Expand(one, n256)
-      f = Cast(w) to=1
-      p = MatMul(x, f)
-      q = Add(p, a)
-      r = Add(p, b)
-      s = Add(p, c)
-      output q
-      output r
-      output s`;
-
-    test('the largest of those that are more than what they are made from stay computed', async () => {
-      const model = parseModel(text(tables));
-      const result = await fold(model);
-      assert.deepEqual([...result.model.graph.initializers.keys()].filter((name) => 'abcf'.includes(name)).sort(), ['a', 'f']);
-      assert.deepEqual(result.model.graph.nodes.map(({ opType }) => opType), ['Expand', 'Expand', 'MatMul', 'Add', 'Add', 'Add']);
-      assert.equal(result.changes.find(({ pass }) => pass === 'fold-constants')!.names.length, 2);
-      assertSameOutputs(await outputsOf(result.model), await outputsOf(model), 0);
-    });
-
-    test('folding again with the first limit adds nothing', async () => {
-      const model = parseModel(text(tables));
-      const limit = foldingLimit(model);
-      const { model: once } = await foldConstants(model, evaluateHere, new Set(), limit);
-      const again = await foldConstants(once, evaluateHere, new Set(), limit);
-      assert.deepEqual(again.changes, []);
-      assert.notDeepEqual((await foldConstants(once, evaluateHere)).changes, []);
-    });
-
-    test('bodies share the limit with the graph around them', async () => {
-      const model = parseModel(
-        text(`
-      const t bool[] 1
-      a = Expand(one, n64)
-      p = MatMul(x, g)
-      const g float32[256,1024] ~2
-      s = Add(p, a)
-      y = If(t)
-        then_branch:
-          b = Expand(one, n128)
-          u = Add(s, b)
-          d = Neg(one)
-          v = Mul(u, d)
-          output v
-        else_branch:
-          e = Identity(s)
-          output e
-      output y`).replace('const w float16[256,1024] ~1', 'const w float32[1] 1'),
-      );
-      const { changes } = await foldConstants(model, evaluateHere, new Set(), foldingLimit(model) - (1 << 17));
-      assert.deepEqual(changes.flatMap(({ names }) => names).sort(), ['a', 'd']);
-    });
   });
 
   test('what the runtime has no kernel for stays as it is, and the change says so', async () => {
