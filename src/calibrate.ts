@@ -4,6 +4,7 @@ import { TABLE_SCHEMA, type CalibrationTable, type NonFinite } from './calibrati
 import { collectParts } from './calibration/collect.js';
 import { writeTable } from './calibration/table-file.js';
 import type { DataSpec } from './data/data-spec.js';
+import type { FrozenValues } from './data/frozen-inputs.js';
 import { freezeModel } from './freeze.js';
 import { noteFixedInputs } from './note-fixed-inputs.js';
 import { modelDigest, readModel } from './onnx/read-model.js';
@@ -29,6 +30,8 @@ export interface CalibrateOptions extends VerbOptions, DataOptions, FreezeOption
 export interface CalibrateResult {
   readonly schema: 'qdq.calibrate/1';
   readonly model: { readonly path: string; readonly sha256: string };
+  /** Values that inputs were frozen at, all elements in order; null where none were. */
+  readonly frozen: FrozenValues | null;
   readonly samples: number;
   readonly tensors: number;
   /** Whether large activations were counted on a grid instead of element by element. */
@@ -68,6 +71,7 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibrateRes
     return {
       schema: 'qdq.calibrate/1',
       model: { path: options.model, sha256 },
+      frozen: frozen ?? null,
       samples: table.samples.length,
       tensors: Object.keys(table.tensors).length,
       sampled: table.sampled,

@@ -2,7 +2,7 @@ import { QdqError } from './errors.js';
 import type { Graph, Model } from './graph/model.js';
 import { closeInitializers } from './passes/close-initializers.js';
 import { closeLoops } from './passes/close-loops.js';
-import { foldConstants } from './passes/fold-constants.js';
+import { foldConstants, foldingLimit } from './passes/fold-constants.js';
 import { foldShapes } from './passes/fold-shapes.js';
 import { foldPad } from './passes/fold-pad.js';
 import { foldIntoConvolution } from './passes/fold-into-convolution.js';
@@ -18,6 +18,7 @@ import { runPasses, type Change, type Pass, type PassResult } from './passes/pas
 import { prune } from './passes/prune.js';
 import { removeIdentity } from './passes/remove-identity.js';
 import { shareConstants } from './passes/share-constants.js';
+import { spellOutEinsum } from './passes/spell-out-einsum.js';
 import { hasBranches, takeBranches } from './passes/take-branches.js';
 import { upgradeTowards } from './passes/upgrade-opset.js';
 import { removeIdleCasts, widenFloat16 } from './passes/widen-float16.js';
@@ -47,8 +48,9 @@ const inlineComputing: Pass = (model) => inlineFunctions(model, isComputeNode);
  */
 export async function prepareModel(host: RuntimeHost, model: Model, externalDataFolder: string, kept?: (graph: Graph) => ReadonlySet<string>): Promise<PreparedModel> {
   const lifted = runPasses(model, [orderNodes, inlineComputing, closeLoops, liftConstants, (lifted) => upgradeTowards(lifted, MIN_OPSET), closeInitializers, removeIdentity]);
-  const constants = await foldConstants(lifted.model, constantEvaluator(host, externalDataFolder), kept?.(lifted.model.graph));
-  const folded = await settleBranches(host, constants, externalDataFolder, kept);
+  const spelled = spellOutEinsum(lifted.model);
+  const fold = (current: Model) => foldConstants(current, constantEvaluator(host, externalDataFolder), kept?.(current.graph), foldingLimit(lifted.model));
+  const folded = await settleBranches(host, await fold(spelled.model), externalDataFolder, fold);
   const widened = widenFloat16(folded.model, isComputeNode);
   const cleaned = runPasses(widened.model, [prune, shareConstants, normalizeGemm, foldPad, foldIntoConvolution, foldIntoProduct, fuseHardSigmoid, prune, nameNodes]);
   const raised = lifted.model.opsets.get('') !== model.opsets.get('');
@@ -57,7 +59,7 @@ export async function prepareModel(host: RuntimeHost, model: Model, externalData
   return {
     model: settled.model,
     types,
-    changes: [...lifted.changes, ...folded.changes, ...widened.changes, ...cleaned.changes, ...settled.changes],
+    changes: [...lifted.changes, ...spelled.changes, ...folded.changes, ...widened.changes, ...cleaned.changes, ...settled.changes],
     upgraded: raised ? lifted.model : undefined,
   };
 }
@@ -88,12 +90,12 @@ const MAX_DEPTH = 8;
  * Takes the branches of If nodes whose condition is constant, or follows from sizes that are the same for every input: exporters write a squeeze of
  * an open dimension as an If. Sizes are stored only where that settles a branch.
  */
-async function settleBranches(host: RuntimeHost, start: PassResult, externalDataFolder: string, kept?: (graph: Graph) => ReadonlySet<string>): Promise<PassResult> {
+async function settleBranches(host: RuntimeHost, start: PassResult, externalDataFolder: string, fold: (model: Model) => Promise<PassResult>): Promise<PassResult> {
   let { model } = start;
   const changes = [...start.changes];
   for (let depth = 0; depth < MAX_DEPTH && hasBranches(model); depth++) {
     const sized = foldShapes(model, await inferTypes(host, model, externalDataFolder));
-    const folded = await foldConstants(sized.model, constantEvaluator(host, externalDataFolder), kept?.(sized.model.graph));
+    const folded = await fold(sized.model);
     const taken = runPasses(folded.model, [takeBranches, removeIdentity]);
     if (!taken.changes.some(({ pass }) => pass === 'take-branches')) break;
     model = prune(taken.model).model;

@@ -212,7 +212,7 @@ export async function quantizeStatic(job: QuantizeJob): Promise<QuantizedModel> 
     const search = new Search(judges, planner, choosing, goal, { rangeSamples: { observe, samples: rangeSamples!.first }, onProgress: options.onProgress, isStopped });
     found = await search.run(choices, unreached && ALL_DYNAMIC);
     if (samples!.heldOut.length > 0 && !isStopped()) {
-      const confirmed = await confirmPlan(search, found, ({ choices: decided }) => settle(decided), { trial: { ...trial, samples: samples!.heldOut.slice(0, MAX_CONFIRMING) }, goal, isStopped });
+      const confirmed = await confirmPlan(search, found, ({ choices: decided }) => settle(decided), { trial: { ...trial, samples: samples!.heldOut.slice(0, MAX_CONFIRMING) }, seen: samples!.deciding, goal, isStopped });
       ({ found, settled, confirmations } = confirmed);
       improvements.push(...confirmed.changes);
     }

@@ -1,5 +1,6 @@
 import { QdqError } from '../errors.js';
 import { mapSubgraphs, subgraphsOf } from '../graph/attributes.js';
+import { constantBytes } from '../graph/constant-bytes.js';
 import { GraphEditor } from '../graph/graph-editor.js';
 import { indexOf, type GraphIndex } from '../graph/graph-index.js';
 import type { Graph, Model, Node } from '../graph/model.js';
@@ -8,6 +9,12 @@ import { passResult, type Change, type Evaluate, type PassResult } from './pass.
 
 /** Folded values larger than this stay nodes: an Expand or ConstantOfShape can be far smaller than what it makes. */
 const MAX_GROWTH_BYTES = 1 << 20;
+
+/** What folding may add to a model whose constants are fewer bytes than that. */
+const LEAST_GROWTH_BYTES = 1 << 14;
+
+/** A value up to this size costs no more than the node that it replaces. */
+const NODE_BYTES = 256;
 
 /** Operators whose result is not a function of their inputs alone, says how a weight is stored, or is no tensor. */
 const NOT_CONSTANT = /^(Random|Multinomial$|Bernoulli$|Dropout$|QuantizeLinear$|DequantizeLinear$|Sequence|SplitToSequence$|Optional)/;
@@ -39,13 +46,20 @@ export function constantNodes(graph: Graph, kept: Kept = new Set(), outer: Outer
   return found;
 }
 
+/** Bytes that the constants of a model may reach by folding: a quarter more, which weights on integers give back. */
+export function foldingLimit({ graph }: Model): number {
+  const sizeBytes = constantBytes(graph);
+  return sizeBytes + Math.max(LEAST_GROWTH_BYTES, Math.floor(sizeBytes / 4));
+}
+
 /**
  * Replaces what depends on constants only by its value, computed by the runtime itself, in bodies too. Nodes in between lose their readers and
- * are left for `prune`. Values of `kept`, and what depends on them, stay computed. Where the runtime refuses, nothing of that graph is folded and the
- * change says why.
+ * are left for `prune`. Values of `kept`, and what depends on them, stay computed, and so do the largest of those that are more bytes than what they
+ * are made from, where all of them would take the model's constants beyond `limitBytes`. Where the runtime refuses, nothing of that graph is folded
+ * and the change says why.
  */
-export async function foldConstants(model: Model, evaluate: Evaluate, kept: Kept = new Set()): Promise<PassResult> {
-  const folder = new Folder(model, evaluate, kept);
+export async function foldConstants(model: Model, evaluate: Evaluate, kept: Kept = new Set(), limitBytes = foldingLimit(model)): Promise<PassResult> {
+  const folder = new Folder(model, evaluate, kept, limitBytes);
   const graph = await folder.fold(model.graph, NO_OUTER);
   const { folded, refusals } = folder;
   if (folded.length === 0 && refusals.length === 0) return { model, changes: [] };
@@ -65,11 +79,13 @@ class Folder {
   readonly #model: Model;
   readonly #evaluate: Evaluate;
   readonly #kept: Kept;
+  #growthBytes: number;
 
-  constructor(model: Model, evaluate: Evaluate, kept: Kept) {
+  constructor(model: Model, evaluate: Evaluate, kept: Kept, limitBytes: number) {
     this.#model = model;
     this.#evaluate = evaluate;
     this.#kept = kept;
+    this.#growthBytes = limitBytes - constantBytes(model.graph);
   }
 
   /** The graph with its constant values stored, and those of its bodies; the same graph where there are none. */
@@ -124,12 +140,20 @@ class Folder {
       this.refusals.push(change(boundary, `stay computed, because ${error.message}`));
       return new Map();
     }
-    return new Map(
-      [...values].filter(([name, { storage, dtype }]) => {
-        const isSmall = storage.byteLength <= MAX_GROWTH_BYTES || storage.byteLength <= 2 * sourceBytes(index, name, constant);
-        return isSmall && dtype !== 'string';
-      }),
-    );
+    return this.#small(values, (name) => sourceBytes(index, name, constant));
+  }
+
+  /** The values that are worth their bytes: those that grow go in by size, the smallest first, as long as the model may grow. */
+  #small(values: ReadonlyMap<string, Tensor>, bytesBehind: (name: string) => number): Map<string, Tensor> {
+    const grown = [...values]
+      .filter(([name, { storage }]) => storage.byteLength > Math.max(NODE_BYTES, 2 * bytesBehind(name)))
+      .sort(([, a], [, b]) => a.storage.byteLength - b.storage.byteLength);
+    const left = new Set<string>();
+    for (const [name, { storage }] of grown) {
+      if (storage.byteLength > Math.min(MAX_GROWTH_BYTES, this.#growthBytes)) left.add(name);
+      else this.#growthBytes -= storage.byteLength;
+    }
+    return new Map([...values].filter(([name, { dtype }]) => dtype !== 'string' && !left.has(name)));
   }
 }
 

@@ -1,4 +1,5 @@
 import type { CalibrateResult } from '../calibrate.js';
+import { frozenText } from '../data/frozen-inputs.js';
 import { facts, heading, span, type Block, type ReportDocument } from './document.js';
 import { bytes, countOf, duration, groupThousands } from './format.js';
 import { warningsSection, type DescribeOptions } from './warnings-section.js';
@@ -10,6 +11,7 @@ export function describeCalibrate(result: CalibrateResult, options: DescribeOpti
     blocks: [
       facts([
         result.output === null ? null : ['table', result.output],
+        result.frozen === null ? null : ['frozen', frozenText(result.frozen)],
         ['samples', groupThousands(result.samples)],
         ['tensors', `${groupThousands(result.tensors)}, ${result.sampled ? 'large ones counted on a grid (--exact counts every element), those of loops in part' : 'every element counted'}`],
         ['NaN, infinite', result.nonFinite.length === 0 ? 'none' : span(describeNonFinite(result), 'warning')],

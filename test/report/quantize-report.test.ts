@@ -140,7 +140,7 @@ test('describeQuantize: what each node wins on integers', () => {
 });
 
 test('describeQuantize: how many plans were judged on the samples that were held out', () => {
-  const confirmation = (label: string, holds: boolean) => ({ label, samples: 12, sqnrDb: holds ? 25 : 15, drop: null, speedup: null, holds });
+  const confirmation = (label: string, holds: boolean) => ({ label, samples: 12, sqnrDb: holds ? 25 : 15, seenDb: null, drop: null, speedup: null, holds });
   const figures = (confirmations: NonNullable<QuantizeResult['search']>['confirmations']) => lines({ ...base, search: { candidates: [], cleanSpeedup: null, integerNodes: 1, noGain: null, weighed: [], confirmations } }).find((line) => line.includes('figures from'));
   assert.match(figures([confirmation('a', true)])!, /12 samples, held out from ranges and choices$/);
   assert.match(figures([confirmation('a', false), confirmation('b', true)])!, /12 samples, held out from ranges, and from choices but for the last one among 2 plans that were judged on them$/);

@@ -13,6 +13,7 @@ test('describeCalibrate: what was recorded, and NaN with its samples', () => {
   const result = {
     schema: 'qdq.calibrate/1',
     model: { path: 'fp32.onnx', sha256: 'abc' },
+    frozen: { sr: ['16000'] },
     samples: 1200,
     tensors: 42,
     sampled: true,
@@ -29,6 +30,7 @@ test('describeCalibrate: what was recorded, and NaN with its samples', () => {
   assert.deepEqual(lines(describeCalibrate(result, { warnings: true })), [
     'Calibrated fp32.onnx',
     '  table          ranges.json',
+    '  frozen         --freeze sr=16000',
     '  samples        1,200',
     '  tensors        42, large ones counted on a grid (--exact counts every element), those of loops in part',
     '  NaN, infinite  in 1 tensor, from 2 samples',

@@ -90,13 +90,14 @@ test('a table binds the frozen values, and so does a record, which freezes them 
   const { folder, options } = made(t);
   const { model, target, threads } = options;
   const at = (name: string) => join(folder, name);
-  await calibrate({ model, data: options.data, output: at('t.json'), freeze: { rate: 16000n }, threads: 1 });
+  const calibrated = await calibrate({ model, data: options.data, output: at('t.json'), freeze: { rate: 16000n }, threads: 1 });
+  assert.deepEqual(calibrated.frozen, { rate: ['16000'] });
   assert.match(readFileSync(at('t.json'), 'utf8'), /"frozen":\{"rate":\["16000"\]\}/);
   const result = await quantize({ model, target, threads, calibration: at('t.json'), freeze: { rate: ['+16000'] }, output: at('q.onnx'), planOut: at('p.json') });
   for (const freeze of [undefined, { rate: 8000 }]) {
     await assert.rejects(quantize({ model, calibration: at('t.json'), output: at('no.onnx'), freeze }), { code: 'table-mismatch', message: /was made with --freeze rate=16000, not with (no --freeze|--freeze rate=8000)/ });
   }
-  await calibrate({ model, data: options.data, output: at('plain.json') });
+  assert.equal((await calibrate({ model, data: options.data, output: at('plain.json') })).frozen, null);
   await assert.rejects(quantize({ model, calibration: at('plain.json'), output: at('no.onnx'), freeze: { rate: 16000 } }), { code: 'table-mismatch', message: /was made with no --freeze, not with --freeze rate=16000/ });
   const again = await quantize({ model, plan: at('p.json'), output: at('again.onnx') });
   assert.equal(again.output!.sha256, result.output!.sha256);

@@ -37,6 +37,7 @@ export const INTEGER: Shape = fields({
 export const CALIBRATE = fields({
   schema: oneOf('qdq.calibrate/1'),
   model: fields({ path: text, sha256 }),
+  frozen: nullable(record(list(text))),
   samples: count,
   tensors: count,
   nonFinite: list(fields({ tensor: text, sample: text, nan: count, inf: count })),

@@ -251,6 +251,23 @@ describe('numbers that go wrong', () => {
   });
 });
 
+test('products written as Einsum run on integers: with a matrix, by groups, by heads', async () => {
+  const text = `
+    opset 13
+    input x float32[N,16,4,32]
+    const w float32[32,32] ~1
+    const v float32[4,32,32] ~2
+    matrix: a = Einsum(x, w) equation="btgi,ij->btgj"
+    groups: b = Einsum(a, v) equation="btgi,gij->btgj"
+    heads: y = Einsum(b, x) equation="bthd,bshd->bhts"
+    output y float32[N,4,16,16]`;
+  const result = await made(text, { x: noise([1, 16, 4, 32], 1) });
+  assert.ok(!result.opTypes.includes('Einsum'));
+  assert.deepEqual(result.integer!.nodes.map(({ name, opType }) => [name, opType]).sort(), [['groups', 'MatMul'], ['heads', 'MatMul'], ['matrix', 'MatMul']]);
+  allIntegers(result);
+  isGood(result);
+});
+
 describe('operator sets', () => {
   test('a model that cannot be raised is quantized where it stands', async () => {
     const text = `ir 5\nopset 10\ninput x float32[1,8,12,12]\nconst w float32[16,8,3,3] ~1\nconst v float32[16,16,3,3] ~2\nconst s float32[4] 1 1 0.5 2\na = Conv(x, w)\nb = Relu(a)\nc = Resize(b, s) mode="nearest"\nd = Conv(c, v)\ny = Relu(d)\noutput y float32[1,16,3,18]`;
