@@ -68,7 +68,7 @@ export async function confirmPlan<T extends { readonly model: Model }>(
     const confirmation = await confirm({ trial, seen: limitNames(seen, MAX_SEEN) }, settled.model, found, goal, search.floatMs);
     tried.push({ found, settled, confirmation });
     if (confirmation.holds || tried.length === MAX_CONFIRMATIONS || isStopped()) break;
-    found = await search.next({ planned: found.planned, missingDb: goal.maxDrop === undefined ? missingOf(found, confirmation, goal) : 0 });
+    found = await search.next({ planned: found.planned, missingDb: missingOf(confirmation, goal, wantedOf(found, goal)), missingOfWholeDb: missingOf(confirmation, goal, { confirming: goal.minSqnrDb, seen: goal.minSqnrDb }) });
   }
   const last = tried.at(-1)!;
   const chosen = last.confirmation.holds ? last : tried.reduce((a, b) => (leastOf(b.confirmation) > leastOf(a.confirmation) ? b : a));
@@ -91,10 +91,9 @@ function wantedOf({ sqnrDb }: SearchResult, { minSqnrDb, marginDb }: SearchGoal)
   return { confirming: minSqnrDb + (isBold ? OTHERS_DB : 0), seen: minSqnrDb + (isBold ? SEEN_DB : 0) };
 }
 
-/** By how much a plan misses what is asked of it, in dB. */
-function missingOf(found: SearchResult, { sqnrDb, seenDb }: Pick<Confirmation, 'sqnrDb' | 'seenDb'>, goal: SearchGoal): number {
-  const { confirming, seen } = wantedOf(found, goal);
-  return Math.max(0, confirming - (sqnrDb ?? confirming), seen - (seenDb ?? seen));
+/** By how much a plan misses what is asked in dB; by nothing where the budget is a drop of the task metric. */
+function missingOf({ sqnrDb, seenDb }: Confirmation, { maxDrop }: SearchGoal, { confirming, seen }: ReturnType<typeof wantedOf>): number {
+  return maxDrop === undefined ? Math.max(0, confirming - (sqnrDb ?? confirming), seen - (seenDb ?? seen)) : 0;
 }
 
 const leastOf = ({ sqnrDb, seenDb }: Confirmation): number => Math.min(sqnrDb ?? -Infinity, seenDb ?? Infinity);

@@ -74,7 +74,8 @@ export const timePairsTask = defineTask(import.meta.url, 'timePairsTask', async 
 
 type Feeds = ReturnType<Session['toFeeds']>;
 
-const sessionOptions = ({ threads, runtime }: TimeArguments) => ({ threads, runtime });
+/** Threads of a session that waits for its turn would go on spinning, and take half of what the other one takes its time for. */
+const sessionOptions = ({ threads, runtime, models }: TimeArguments) => ({ threads, runtime, spinning: models.length === 1 });
 
 async function readSamples({ models, data, only: names }: TimeArguments): Promise<ReadonlyMap<string, Tensor>[]> {
   const { inputs: wanted } = await modelFacts(models[0]!);

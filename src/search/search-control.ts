@@ -10,8 +10,10 @@ export interface SearchControl {
   readonly isStopped: () => boolean;
 }
 
-/** Why a plan that was chosen is given up: by how many dB it misses the budget on samples that it was confirmed on, or that it is slower than float. */
+/** Why a plan that was chosen is given up: by how many dB it misses what is asked of it where it was confirmed, or, where that is nothing, that it is slower than float. */
 export interface Refutation {
   readonly planned: PlannedModel;
   readonly missingDb: number;
+  /** By how many it misses what is asked of plans that keep the whole margin. */
+  readonly missingOfWholeDb: number;
 }

@@ -91,10 +91,13 @@ export class Search {
   }
 
   /** The next best plan after one that did not prove right, or undefined where no other is left. Quieter ones are looked for where too few are known. */
-  async next({ planned, missingDb }: Refutation): Promise<SearchResult | undefined> {
+  async next({ planned, missingDb, missingOfWholeDb }: Refutation): Promise<SearchResult | undefined> {
     const refuted = this.#contenders.find((one) => one.planned === planned)!;
     this.#out.add(refuted);
-    if (missingDb > 0) this.#leastDb = Math.max(this.#leastDb, refuted.sqnrDb + missingDb + BEYOND_MISSING_DB);
+    const { minSqnrDb, marginDb } = this.#goal;
+    // Less is asked of plans with the whole margin, so that they may do where one with a part of it has failed.
+    const leastOfPart = missingDb > 0 ? Math.min(minSqnrDb + marginDb, refuted.sqnrDb + missingDb + BEYOND_MISSING_DB) : 0;
+    this.#leastDb = Math.max(this.#leastDb, leastOfPart, missingOfWholeDb > 0 ? refuted.sqnrDb + missingOfWholeDb + BEYOND_MISSING_DB : 0);
     const isPromising = (one: Contender) => one.integerNodes > 0 && (this.#clock.speedup(one)?.median ?? 0) >= FASTER && this.#keepsBudget(one) && !this.#out.has(one);
     if (missingDb > 0 && this.#costs && !this.#contenders.some(isPromising) && !this.#control.isStopped()) {
       const { choices, costs } = this.#costs;
