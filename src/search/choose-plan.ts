@@ -107,10 +107,11 @@ export function fastestOnIntegers<T extends Standing>(plans: readonly T[], keeps
   return (good.length > 0 ? good : timed).sort((a, b) => speedOf(b) - speedOf(a))[0];
 }
 
-/** The fastest, or one with more integer nodes, or as many and smaller, that is as fast. */
+/** The fastest, or one with more integer nodes, or as many and smaller, that is as fast as far as the clock can tell. */
 function fastest<T extends Standing>(plans: readonly T[]): T {
   const most = Math.max(...plans.map(speedOf));
-  return mostIntegers([...plans.filter((plan) => most <= MIN_GAIN * speedOf(plan))].sort((a, b) => a.weightBytes - b.weightBytes));
+  const asFast = plans.filter((plan) => most <= MIN_GAIN * speedOf(plan) && most <= (plan.speedup?.high ?? most));
+  return mostIntegers([...asFast].sort((a, b) => a.weightBytes - b.weightBytes));
 }
 
 /** The smallest, or one with more integer nodes that is at most `similar` times as large. */

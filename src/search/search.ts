@@ -31,8 +31,9 @@ import { ALL_STATIC } from './wording.js';
 /** What is asked beyond what a plan lacked on samples that it was confirmed on. */
 const BEYOND_MISSING_DB = 1;
 
-/** Time in which ranges are tried tensor by tensor, however late it is. */
+/** Time in which ranges are tried tensor by tensor, however late it is, and what they must win. */
 const LEAST_RANGES_MS = 2_000;
+const RANGES_GAIN_DB = 0.5;
 
 /** Room on disk for plans that were judged and may be timed. */
 const MAX_STAGED_BYTES = 500e6;
@@ -155,8 +156,8 @@ export class Search {
     return keepsBudget(trial, this.#rules);
   }
 
-  #mayWin(trial: Trial): boolean {
-    return this.#keepsBudget(trial) || keepsLeastMargin(trial, this.#rules);
+  #mayWin(one: Contender): boolean {
+    return !this.#out.has(one) && (this.#keepsBudget(one) || keepsLeastMargin(one, this.#rules));
   }
 
   #stage(model: Model, name: string): Promise<StagedModel> {
@@ -215,7 +216,7 @@ export class Search {
     return kept;
   }
 
-  /** Ranges tensor by tensor, where the one method for all is far too noisy. */
+  /** Ranges tensor by tensor, where the budget is not kept without. */
   async #tryRanges(choices: Choices): Promise<Choices | undefined> {
     const before = this.#contenders.find((one) => one.choices === choices);
     const { rangesAlways, rangesMs } = this.#goal.budget;
@@ -223,7 +224,7 @@ export class Search {
     const ranges = await chooseRanges(this.#job, this.#planner, this.#ranges, before, { threads: this.#goal.threads, budgetMs: Math.min(rangesMs, Math.max(LEAST_RANGES_MS, this.#leftMs())) });
     if (ranges.size === 0) return undefined;
     const [found] = await this.#try([{ label: `${ALL_STATIC}, ranges tensor by tensor`, choices: { ...choices, ranges }, allStatic: true }]);
-    if (!found || found.sqnrDb <= before.sqnrDb) return undefined;
+    if (!found || found.sqnrDb < before.sqnrDb + RANGES_GAIN_DB) return undefined;
     const message = `${ranges.size} tensors take another range than by ${choices.range.method}: ${before.sqnrDb.toFixed(1)} → ${found.sqnrDb.toFixed(1)} dB`;
     this.#changes.push({ pass: 'ranges', names: [...ranges.keys()], message });
     return found.choices;

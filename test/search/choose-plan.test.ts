@@ -20,7 +20,13 @@ const chosen = (plans: readonly Named[], rules: Partial<ChoiceRules> = {}) => ch
 describe('choosePlan', () => {
   test('the fastest that keeps the margin, and of those as fast the one with more integers', () => {
     assert.equal(chosen([plan('loud', 29, 3), plan('slow', 50, 1.5), plan('fast', 31, 2)]), 'fast');
-    assert.equal(chosen([plan('fast', 31, 2, { integerNodes: 3 }), plan('as fast', 31, 1.97, { integerNodes: 9 }), plan('slower', 31, 1.9, { integerNodes: 20 })]), 'as fast');
+    assert.equal(chosen([plan('fast', 31, 2, { integerNodes: 3 }), plan('as fast', 31, 1.985, { integerNodes: 9 }), plan('slower', 31, 1.9, { integerNodes: 20 })]), 'as fast');
+  });
+
+  test('more integers only where the clock cannot tell which is faster, and of those alike the smaller', () => {
+    const narrow = (one: Named): Named => ({ ...one, speedup: { median: one.speedup!.median, low: one.speedup!.median - 0.005, high: one.speedup!.median + 0.005 } });
+    assert.equal(chosen([plan('fast', 31, 2, { integerNodes: 3 }), narrow(plan('more', 31, 1.97, { integerNodes: 9 }))]), 'fast');
+    assert.equal(chosen([plan('fast', 31, 2, { weightBytes: 110 }), plan('smaller', 31, 1.99)]), 'smaller');
   });
 
   test('less of the margin where that is clearly faster, if samples will confirm it', () => {
