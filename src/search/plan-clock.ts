@@ -22,7 +22,7 @@ const FIRST_SHARE = 0.6;
 /** Repetitions of timings that have not decided, the plans that they are for, and how far apart the ends of an interval may be among equals. */
 const MAX_REPETITIONS = 4;
 const MAX_RIVALS = 2;
-const MAX_WIDTH = 1.1;
+const MAX_WIDTH = 1.05;
 
 /** Time in which plans are timed once the search was stopped. */
 const LAST_LOOK_MS = 4_000;
