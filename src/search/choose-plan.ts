@@ -37,7 +37,7 @@ export const FASTER = 1.05;
 const LEAST_MARGIN = 0.6;
 
 /** What a plan with fewer integer nodes must win in time to be kept instead of one with more: less is within the noise of timing. */
-const MIN_GAIN = 1.01;
+const MIN_GAIN = 1.02;
 
 /** By what factor, at least, and outside the intervals of both, what has no integers or less of the margin must be faster to be taken instead. */
 export const CLEARLY_FASTER = 1.1;
