@@ -2,12 +2,12 @@ import { limitNames } from './data/split.js';
 import type { Model } from './graph/model.js';
 import { medianRatioInterval, type MedianInterval } from './metrics/statistics.js';
 import type { Change } from './passes/pass.js';
-import { stageModel } from './runtime/staged-model.js';
+import { stageModel, type StagedModel } from './runtime/staged-model.js';
 import { showsGain } from './search/choose-plan.js';
 import { timeModels } from './search/measure.js';
 import type { Search } from './search/search.js';
 import type { SearchGoal, SearchResult } from './search/search-result.js';
-import { judgeModels, type Trial, type TrialJob } from './search/trials.js';
+import { judgeStaged, type Trial, type TrialJob } from './search/trials.js';
 import { ratioText } from './search/wording.js';
 
 /** What a chosen plan, carried out as a whole, gave on samples that neither ranges nor choices have seen. */
@@ -105,17 +105,17 @@ interface ConfirmJob {
 
 async function confirm({ trial, seen }: ConfirmJob, model: Model, found: SearchResult, goal: SearchGoal, floatMs: number): Promise<Confirmation> {
   const { label, integerNodes } = found;
-  const [{ sqnrDb, drop }] = (await judgeModels(trial, [model], goal.run)) as [Trial];
+  const staged = await stageModel(trial.host, model, 'confirmed.onnx', trial.baseline.externalDataFolder);
+  const [{ sqnrDb, drop }] = (await judgeStaged(trial, [staged], goal.run)) as [Trial];
   const isMet = goal.maxDrop === undefined ? sqnrDb >= wantedOf(found, goal).confirming : drop === null || drop <= goal.maxDrop;
-  const again = isMet && goal.maxDrop === undefined && seen.length > 0 ? (await judgeModels({ ...trial, samples: seen }, [model], goal.run))[0]!.sqnrDb : Infinity;
+  const again = isMet && goal.maxDrop === undefined && seen.length > 0 ? (await judgeStaged({ ...trial, samples: seen }, [staged], goal.run))[0]!.sqnrDb : Infinity;
   const inBudget = isMet && again >= wantedOf(found, goal).seen;
-  const speedup = inBudget && integerNodes > 0 ? await time(trial, model, goal, floatMs) : null;
+  const speedup = inBudget && integerNodes > 0 ? await time(trial, staged, goal, floatMs) : null;
   const finite = (quality: number) => (Number.isFinite(quality) ? quality : null);
   return { label, samples: trial.samples.length, sqnrDb: finite(sqnrDb), seenDb: finite(again), drop, speedup, holds: inBudget && !(goal.prefer === 'speed' && speedup !== null && speedup.high < 1) };
 }
 
-async function time(trial: TrialJob, model: Model, { threads }: SearchGoal, floatMs: number): Promise<MedianInterval | null> {
-  const staged = await stageModel(trial.host, model, 'confirmed.onnx', trial.baseline.externalDataFolder);
+async function time(trial: TrialJob, staged: StagedModel, { threads }: SearchGoal, floatMs: number): Promise<MedianInterval | null> {
   const [times] = await timeModels({ ...trial, samples: trial.samples.slice(0, TIMED_SAMPLES) }, [staged], threads, TIME_BUDGET_MS, floatMs);
   return medianRatioInterval(times!.baselineMs, times!.candidateMs);
 }

@@ -111,7 +111,7 @@ class Closing {
     }
     if (copied.size === 0) return body;
     const rename = (name: string) => copied.get(name) ?? name;
-    return { ...body, initializers, nodes: body.nodes.map((node) => renameInputs(node, rename)), outputs: body.outputs };
+    return { ...body, initializers, nodes: body.nodes.map((node) => renameInputs(node, rename)) };
   }
 
   /** The body for each node that belongs to a loop in the graph, or that only one body in it needs, itself or through other such nodes. */

@@ -35,12 +35,20 @@ export function timeTable(graph: Graph, float: readonly NodeTime[], integer: rea
   };
   const perMoved = elementTime([...integer, ...float], LAYOUT_CHANGES);
   const isOfConvolution = (value: string) => [computeNodeBehind(graph, value), ...index.uses(value).map(({ node }) => node)].some((node) => node?.opType === 'Conv');
-  const convert = (value: string, opType: 'QuantizeLinear' | 'DequantizeLinear', suffix: string): number => {
+  const timeOf = (value: string, opType: 'QuantizeLinear' | 'DequantizeLinear', suffix: string): number => {
     const measured = integerTimes.get(`${value}${suffix}`);
     if (measured !== undefined) return NODE_OVERHEAD_MS + measured;
     const size = elements.get(`${value}${suffix}`) ?? elements.get(index.producer(value)?.name ?? '') ?? 0;
     const move = isOfConvolution(value) ? NODE_OVERHEAD_MS + CONVERSION_MS + size * perMoved : 0;
     return NODE_OVERHEAD_MS + CONVERSION_MS + size * perElement[opType] + move;
+  };
+  // Each cut and each sum asks for all of them again.
+  const known = new Map<string, number>();
+  const convert = (value: string, opType: 'QuantizeLinear' | 'DequantizeLinear', suffix: string): number => {
+    const key = `${value}${suffix}`;
+    const time = known.get(key) ?? timeOf(value, opType, suffix);
+    known.set(key, time);
+    return time;
   };
   const whole = (times: ReadonlyMap<string, number>, { node, biasAdd, absorbed }: SelectedNode): number =>
     [node, biasAdd, absorbed?.node].reduce((sum, part) => {
